@@ -1,0 +1,39 @@
+package org.batchnorm4j.backend;
+
+/**
+ * What is applied to the normalized value (plus residual) in the same pass.
+ *
+ * @param kind which function
+ * @param slope the slope for negative values; 0 for ReLU, 1 where there is no activation
+ */
+public record Activation(Kind kind, double slope) {
+
+  /** The ordinals are those of {@code bn_activation}. */
+  public enum Kind {
+    /** The value itself. */
+    NONE,
+    /** max(t, 0), NaN kept. */
+    RELU,
+    /** t for t >= 0, slope * t below. */
+    LEAKY_RELU
+  }
+
+  /** No activation. */
+  public static final Activation NONE = new Activation(Kind.NONE, 1);
+
+  /** ReLU. */
+  public static final Activation RELU = new Activation(Kind.RELU, 0);
+
+  /**
+   * LeakyReLU.
+   *
+   * @param slope the factor of negative values, finite and &gt; 0 (the backward pass reads the
+   *     sign of the input from the output)
+   */
+  public static Activation leakyRelu(double slope) {
+    if (!(slope > 0 && slope < Double.POSITIVE_INFINITY)) {
+      throw new IllegalArgumentException("slope must be finite and > 0, but got " + slope);
+    }
+    return new Activation(Kind.LEAKY_RELU, slope);
+  }
+}

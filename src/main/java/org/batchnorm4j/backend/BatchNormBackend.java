@@ -1,0 +1,99 @@
+package org.batchnorm4j.backend;
+
+import org.batchnorm4j.tensor.Tensor;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The one seam between modules and arithmetic. Every implementation gives the same bits for the same
+ * values, whatever the memory layout (docs/numerics.md).
+ *
+ * <p>Implementations trust their arguments: {@code nn.functional} has checked shapes, types, formats
+ * and overlap. Data tensors ({@code x, y, residual, dy, dx, dresidual}) hold {@code problem}'s values
+ * in its dtype; per-channel tensors hold C values in the parameter type. An output may be the very
+ * memory of an input ({@code y} of {@code x} or {@code residual}; {@code dx} and {@code dresidual} of
+ * {@code dy}, {@code x} or {@code y}), but may not overlap it otherwise; one tensor may serve as
+ * several of the per-channel inputs.
+ *
+ * <p>Thread-safe: calls on tensors that no other call writes may run at the same time. No call
+ * allocates in steady state.
+ */
+public sealed interface BatchNormBackend permits NativeBackend, JavaBackend {
+
+  /** {@code native} or {@code java}. */
+  String name();
+
+  /**
+   * {@code y = act((x - runningMean) * (weight / sqrt(runningVar + eps)) + bias + residual)}.
+   *
+   * @param residual added before the activation, or null
+   * @param weight null for 1
+   * @param bias null for 0
+   */
+  void inference(
+      Problem problem,
+      Tensor x,
+      @Nullable Tensor residual,
+      Tensor y,
+      Tensor runningMean,
+      Tensor runningVar,
+      @Nullable Tensor weight,
+      @Nullable Tensor bias,
+      double eps);
+
+  /**
+   * {@code y = act((x - mean) * (weight / sqrt(var + eps)) + bias + residual)} with the batch's mean
+   * and biased variance, which go to {@code saved}. The running statistics, where given, move by
+   * {@code momentum} towards the mean and the unbiased variance, after {@code y} is written.
+   *
+   * <p>An empty batch (N * S = 0) changes nothing but {@code saved}.
+   *
+   * @param runningMean null when not tracked, like {@code runningVar}
+   * @param momentum the weight of the new value
+   */
+  void training(
+      Problem problem,
+      Tensor x,
+      @Nullable Tensor residual,
+      Tensor y,
+      @Nullable Tensor weight,
+      @Nullable Tensor bias,
+      double eps,
+      SavedStatistics saved,
+      @Nullable Tensor runningMean,
+      @Nullable Tensor runningVar,
+      double momentum);
+
+  /**
+   * The gradients of {@link #training}.
+   *
+   * @param y the forward's output, from whose sign the activation's mask is read; null where the
+   *     problem has no activation
+   * @param dx null when not wanted, like {@code dresidual}, {@code dweight} and {@code dbias}
+   */
+  void backwardTraining(
+      Problem problem,
+      Tensor dy,
+      Tensor x,
+      @Nullable Tensor y,
+      @Nullable Tensor weight,
+      SavedStatistics saved,
+      @Nullable Tensor dx,
+      @Nullable Tensor dresidual,
+      @Nullable Tensor dweight,
+      @Nullable Tensor dbias);
+
+  /** The gradients of {@link #inference}: the statistics are constants. */
+  void backwardInference(
+      Problem problem,
+      Tensor dy,
+      Tensor x,
+      @Nullable Tensor y,
+      @Nullable Tensor weight,
+      Tensor runningMean,
+      Tensor runningVar,
+      double eps,
+      @Nullable Tensor dx,
+      @Nullable Tensor dresidual,
+      @Nullable Tensor dweight,
+      @Nullable Tensor dbias);
+}

@@ -1,0 +1,281 @@
+package org.batchnorm4j.backend;
+
+import java.lang.ref.Reference;
+import java.util.Arrays;
+import org.batchnorm4j.backend.jni.BatchNormNative;
+import org.batchnorm4j.tensor.Tensor;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The kernels in C++. Immutable: {@link #withIsa} and {@link #withThreads} make another one, for
+ * tests, benchmarks and callers that want a limit of their own.
+ */
+public final class NativeBackend implements BatchNormBackend {
+  private final Isa isa;
+  private final int threads;
+
+  NativeBackend(Isa isa, int threads) {
+    this.isa = isa;
+    this.threads = threads;
+  }
+
+  /** This backend on another instruction set, which the CPU must have. */
+  public NativeBackend withIsa(Isa other) {
+    if (!Backends.supportedIsas().contains(other)) {
+      throw new IllegalArgumentException(
+          "isa must be one this CPU has, " + Backends.supportedIsas() + ", but got " + other);
+    }
+    return new NativeBackend(other, threads);
+  }
+
+  /** This backend with at most that many threads per call. */
+  public NativeBackend withThreads(int limit) {
+    if (limit < 1) {
+      throw new IllegalArgumentException("threads must be at least 1, but got " + limit);
+    }
+    return new NativeBackend(isa, limit);
+  }
+
+  /** The instruction set its calls run on. */
+  public Isa isa() {
+    return isa;
+  }
+
+  /** The most threads a call uses. */
+  public int threads() {
+    return threads;
+  }
+
+  @Override
+  public String name() {
+    return "native";
+  }
+
+  @Override
+  public void inference(
+      Problem problem,
+      Tensor x,
+      @Nullable Tensor residual,
+      Tensor y,
+      Tensor runningMean,
+      Tensor runningVar,
+      @Nullable Tensor weight,
+      @Nullable Tensor bias,
+      double eps) {
+    acquire(x, residual, y, runningMean, runningVar, weight, bias);
+    try {
+      check(
+          BatchNormNative.bn_inference(
+              isa.ordinal(),
+              threads,
+              problem.dtype().ordinal(),
+              problem.layout().ordinal(),
+              problem.n(),
+              problem.c(),
+              problem.s(),
+              problem.activation().kind().ordinal(),
+              problem.activation().slope(),
+              address(x),
+              pitch(x),
+              address(residual),
+              pitch(residual),
+              address(y),
+              pitch(y),
+              address(runningMean),
+              address(runningVar),
+              address(weight),
+              address(bias),
+              eps));
+    } finally {
+      release(x, residual, y, runningMean, runningVar, weight, bias);
+    }
+  }
+
+  @Override
+  public void training(
+      Problem problem,
+      Tensor x,
+      @Nullable Tensor residual,
+      Tensor y,
+      @Nullable Tensor weight,
+      @Nullable Tensor bias,
+      double eps,
+      SavedStatistics saved,
+      @Nullable Tensor runningMean,
+      @Nullable Tensor runningVar,
+      double momentum) {
+    Tensor mean = saved.mean();
+    Tensor meanLow = saved.meanLow();
+    Tensor invStd = saved.invStd();
+    acquire(x, residual, y, weight, bias, mean, meanLow, invStd, runningMean, runningVar);
+    try {
+      check(
+          BatchNormNative.bn_training(
+              isa.ordinal(),
+              threads,
+              problem.dtype().ordinal(),
+              problem.layout().ordinal(),
+              problem.n(),
+              problem.c(),
+              problem.s(),
+              problem.activation().kind().ordinal(),
+              problem.activation().slope(),
+              address(x),
+              pitch(x),
+              address(residual),
+              pitch(residual),
+              address(y),
+              pitch(y),
+              address(weight),
+              address(bias),
+              eps,
+              address(mean),
+              address(meanLow),
+              address(invStd),
+              address(runningMean),
+              address(runningVar),
+              momentum));
+    } finally {
+      release(x, residual, y, weight, bias, mean, meanLow, invStd, runningMean, runningVar);
+    }
+  }
+
+  @Override
+  public void backwardTraining(
+      Problem problem,
+      Tensor dy,
+      Tensor x,
+      @Nullable Tensor y,
+      @Nullable Tensor weight,
+      SavedStatistics saved,
+      @Nullable Tensor dx,
+      @Nullable Tensor dresidual,
+      @Nullable Tensor dweight,
+      @Nullable Tensor dbias) {
+    Tensor mean = saved.mean();
+    Tensor meanLow = saved.meanLow();
+    Tensor invStd = saved.invStd();
+    acquire(dy, x, y, weight, mean, meanLow, invStd, dx, dresidual, dweight, dbias);
+    try {
+      check(
+          BatchNormNative.bn_backward_training(
+              isa.ordinal(),
+              threads,
+              problem.dtype().ordinal(),
+              problem.layout().ordinal(),
+              problem.n(),
+              problem.c(),
+              problem.s(),
+              problem.activation().kind().ordinal(),
+              problem.activation().slope(),
+              address(dy),
+              pitch(dy),
+              address(x),
+              pitch(x),
+              address(y),
+              pitch(y),
+              address(weight),
+              address(mean),
+              address(meanLow),
+              address(invStd),
+              address(dx),
+              pitch(dx),
+              address(dresidual),
+              pitch(dresidual),
+              address(dweight),
+              address(dbias)));
+    } finally {
+      release(dy, x, y, weight, mean, meanLow, invStd, dx, dresidual, dweight, dbias);
+    }
+  }
+
+  @Override
+  public void backwardInference(
+      Problem problem,
+      Tensor dy,
+      Tensor x,
+      @Nullable Tensor y,
+      @Nullable Tensor weight,
+      Tensor runningMean,
+      Tensor runningVar,
+      double eps,
+      @Nullable Tensor dx,
+      @Nullable Tensor dresidual,
+      @Nullable Tensor dweight,
+      @Nullable Tensor dbias) {
+    acquire(dy, x, y, weight, runningMean, runningVar, dx, dresidual, dweight, dbias);
+    try {
+      check(
+          BatchNormNative.bn_backward_inference(
+              isa.ordinal(),
+              threads,
+              problem.dtype().ordinal(),
+              problem.layout().ordinal(),
+              problem.n(),
+              problem.c(),
+              problem.s(),
+              problem.activation().kind().ordinal(),
+              problem.activation().slope(),
+              address(dy),
+              pitch(dy),
+              address(x),
+              pitch(x),
+              address(y),
+              pitch(y),
+              address(weight),
+              address(runningMean),
+              address(runningVar),
+              eps,
+              address(dx),
+              pitch(dx),
+              address(dresidual),
+              pitch(dresidual),
+              address(dweight),
+              address(dbias)));
+    } finally {
+      release(dy, x, y, weight, runningMean, runningVar, dx, dresidual, dweight, dbias);
+    }
+  }
+
+  /** Acquires all, or, when one is closed, none. */
+  private static void acquire(@Nullable Tensor... tensors) {
+    for (int i = 0; i < tensors.length; i++) {
+      Tensor t = tensors[i];
+      if (t != null) {
+        try {
+          t.acquire();
+        } catch (IllegalStateException e) {
+          release(Arrays.copyOf(tensors, i));
+          throw e;
+        }
+      }
+    }
+  }
+
+  /** Also keeps the tensors reachable until the call is over. */
+  private static void release(@Nullable Tensor... tensors) {
+    for (Tensor t : tensors) {
+      if (t != null) {
+        t.release();
+        Reference.reachabilityFence(t);
+      }
+    }
+  }
+
+  private static long address(@Nullable Tensor t) {
+    return t == null ? 0 : t.address();
+  }
+
+  private static long pitch(@Nullable Tensor t) {
+    return t == null ? 0 : t.pitch();
+  }
+
+  private static void check(int status) {
+    switch (status) {
+      case 0 -> {}
+      case 1 -> throw new IllegalArgumentException("the native library refused its arguments");
+      case 2 -> throw new OutOfMemoryError("no memory for the native library's workspace");
+      default -> throw new IllegalStateException("the native library returned status " + status);
+    }
+  }
+}

@@ -1,0 +1,142 @@
+package org.batchnorm4j.backend.jni;
+
+import org.bytedeco.javacpp.annotation.Cast;
+import org.bytedeco.javacpp.annotation.NoException;
+import org.bytedeco.javacpp.annotation.Platform;
+
+/**
+ * The C functions of {@code cpp/include/batchnorm4j.h}, one static native each: addresses in, status
+ * out. No checks, no state; {@link NativeLibrary} loads it, {@code NativeBackend} is its only caller
+ * but for memory.
+ */
+@Platform(
+    include = "batchnorm4j.h",
+    library = "jnibatchnorm4j",
+    link = "batchnorm4j#",
+    compiler = "cpp17",
+    preload = "gomp@.1")
+@NoException
+public final class BatchNormNative {
+  private BatchNormNative() {}
+
+  /** Version of the ABI the library was built with; must equal {@link NativeLibrary#ABI_VERSION}. */
+  public static native int bn_abi_version();
+
+  /** The best instruction set of this CPU, in the numbering of {@code bn_isa}. */
+  public static native int bn_detect_isa();
+
+  /** 64-byte aligned memory, or 0 when there is none. */
+  public static native @Cast("int64_t") long bn_alloc(@Cast("int64_t") long bytes);
+
+  /** Frees what {@link #bn_alloc} gave. */
+  public static native void bn_free(@Cast("int64_t") long address);
+
+  /** Runs a small problem on the given instruction set and compares it with known bits. */
+  public static native int bn_self_test(int isa);
+
+  /** y = act((x - runningMean) / sqrt(runningVar + eps) * weight + bias + residual). */
+  public static native int bn_inference(
+      int isa,
+      int threads,
+      int dtype,
+      int layout,
+      @Cast("int64_t") long n,
+      @Cast("int64_t") long c,
+      @Cast("int64_t") long s,
+      int activation,
+      double slope,
+      @Cast("const void*") long x,
+      @Cast("int64_t") long xPitch,
+      @Cast("const void*") long residual,
+      @Cast("int64_t") long residualPitch,
+      @Cast("void*") long y,
+      @Cast("int64_t") long yPitch,
+      @Cast("const void*") long runningMean,
+      @Cast("const void*") long runningVar,
+      @Cast("const void*") long weight,
+      @Cast("const void*") long bias,
+      double eps);
+
+  /** Normalizes with the batch's statistics, saves them and updates the running statistics. */
+  public static native int bn_training(
+      int isa,
+      int threads,
+      int dtype,
+      int layout,
+      @Cast("int64_t") long n,
+      @Cast("int64_t") long c,
+      @Cast("int64_t") long s,
+      int activation,
+      double slope,
+      @Cast("const void*") long x,
+      @Cast("int64_t") long xPitch,
+      @Cast("const void*") long residual,
+      @Cast("int64_t") long residualPitch,
+      @Cast("void*") long y,
+      @Cast("int64_t") long yPitch,
+      @Cast("const void*") long weight,
+      @Cast("const void*") long bias,
+      double eps,
+      @Cast("void*") long mean,
+      @Cast("void*") long meanLow,
+      @Cast("void*") long invStd,
+      @Cast("void*") long runningMean,
+      @Cast("void*") long runningVar,
+      double momentum);
+
+  /** Gradients of {@link #bn_training}. */
+  public static native int bn_backward_training(
+      int isa,
+      int threads,
+      int dtype,
+      int layout,
+      @Cast("int64_t") long n,
+      @Cast("int64_t") long c,
+      @Cast("int64_t") long s,
+      int activation,
+      double slope,
+      @Cast("const void*") long dy,
+      @Cast("int64_t") long dyPitch,
+      @Cast("const void*") long x,
+      @Cast("int64_t") long xPitch,
+      @Cast("const void*") long y,
+      @Cast("int64_t") long yPitch,
+      @Cast("const void*") long weight,
+      @Cast("const void*") long mean,
+      @Cast("const void*") long meanLow,
+      @Cast("const void*") long invStd,
+      @Cast("void*") long dx,
+      @Cast("int64_t") long dxPitch,
+      @Cast("void*") long dresidual,
+      @Cast("int64_t") long dresidualPitch,
+      @Cast("void*") long dweight,
+      @Cast("void*") long dbias);
+
+  /** Gradients of {@link #bn_inference}. */
+  public static native int bn_backward_inference(
+      int isa,
+      int threads,
+      int dtype,
+      int layout,
+      @Cast("int64_t") long n,
+      @Cast("int64_t") long c,
+      @Cast("int64_t") long s,
+      int activation,
+      double slope,
+      @Cast("const void*") long dy,
+      @Cast("int64_t") long dyPitch,
+      @Cast("const void*") long x,
+      @Cast("int64_t") long xPitch,
+      @Cast("const void*") long y,
+      @Cast("int64_t") long yPitch,
+      @Cast("const void*") long weight,
+      @Cast("const void*") long runningMean,
+      @Cast("const void*") long runningVar,
+      double eps,
+      @Cast("void*") long dx,
+      @Cast("int64_t") long dxPitch,
+      @Cast("void*") long dresidual,
+      @Cast("int64_t") long dresidualPitch,
+      @Cast("void*") long dweight,
+      @Cast("void*") long dbias);
+}

@@ -1,0 +1,172 @@
+package org.batchnorm4j.nn;
+
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeSet;
+import org.batchnorm4j.backend.BatchNormBackend;
+import org.batchnorm4j.tensor.Tensor;
+
+/**
+ * A layer or a network of layers, like {@code torch.nn.Module}.
+ *
+ * <p>{@link #forward} and {@link #backward} return tensors that belong to the module and are
+ * overwritten by its next forward or backward: steady state allocates nothing. Copy what you want to
+ * keep. {@code backward} takes the gradient of the last forward's output and returns that of its
+ * input, and needs that input unchanged; gradients of parameters are left in {@link
+ * Parameter#grad}.
+ *
+ * <p>A module is used by one thread at a time, unless a method says otherwise. A call that throws
+ * has changed nothing.
+ */
+public abstract class Module implements AutoCloseable {
+  private boolean training = true;
+
+  /** Computes the output. */
+  public abstract Tensor forward(Tensor x);
+
+  /**
+   * Computes the gradients of the last forward.
+   *
+   * @throws IllegalStateException if there was no forward to differentiate
+   */
+  public abstract Tensor backward(Tensor dy);
+
+  /** Sub-modules by name, in order. */
+  protected Map<String, Module> children() {
+    return Map.of();
+  }
+
+  /** This module's own parameters by name, in PyTorch's order. */
+  protected Map<String, Parameter> ownParameters() {
+    return Map.of();
+  }
+
+  /** This module's own state that is not trained, by name, in PyTorch's order. */
+  protected Map<String, Tensor> ownBuffers() {
+    return Map.of();
+  }
+
+  /** Called after values were loaded into the tensors of {@link #ownBuffers}. */
+  protected void buffersLoaded() {}
+
+  /** Training mode, for this module and all below it. */
+  public final Module train() {
+    return train(true);
+  }
+
+  /** Evaluation mode, for this module and all below it. */
+  public final Module eval() {
+    return train(false);
+  }
+
+  /** Sets the mode of this module and all below it. */
+  public final Module train(boolean mode) {
+    training = mode;
+    children().values().forEach(child -> child.train(mode));
+    return this;
+  }
+
+  /** Whether the module is in training mode, as it is when made. */
+  public final boolean isTraining() {
+    return training;
+  }
+
+  /** Makes this module and all below it normalize on the given backend. */
+  public Module backend(BatchNormBackend backend) {
+    children().values().forEach(child -> child.backend(backend));
+    return this;
+  }
+
+  /** All parameters by PyTorch's names, such as {@code 1.weight}, in PyTorch's order. */
+  public final Map<String, Parameter> namedParameters() {
+    Map<String, Parameter> all = new LinkedHashMap<>();
+    collect("", (prefix, m) -> m.ownParameters().forEach((k, v) -> all.put(prefix + k, v)));
+    return all;
+  }
+
+  /** All parameters. */
+  public final List<Parameter> parameters() {
+    return new ArrayList<>(namedParameters().values());
+  }
+
+  /** All buffers by PyTorch's names, such as {@code 1.running_mean}. */
+  public final Map<String, Tensor> namedBuffers() {
+    Map<String, Tensor> all = new LinkedHashMap<>();
+    collect("", (prefix, m) -> m.ownBuffers().forEach((k, v) -> all.put(prefix + k, v)));
+    return all;
+  }
+
+  /** Parameters and buffers by PyTorch's names, module by module; the live tensors, not copies. */
+  public final Map<String, Tensor> stateDict() {
+    Map<String, Tensor> all = new LinkedHashMap<>();
+    collect(
+        "",
+        (prefix, m) -> {
+          m.ownParameters().forEach((k, v) -> all.put(prefix + k, v.value()));
+          m.ownBuffers().forEach((k, v) -> all.put(prefix + k, v));
+        });
+    return all;
+  }
+
+  /**
+   * Copies the given values into this module's parameters and buffers. All or nothing: every name
+   * and shape is checked first.
+   *
+   * @throws IllegalStateException in PyTorch's words, if a key is missing or unexpected or a shape
+   *     differs
+   */
+  public final void loadStateDict(Map<String, Tensor> state) {
+    Map<String, Tensor> own = stateDict();
+    StringBuilder errors = new StringBuilder();
+    TreeSet<String> missing = new TreeSet<>(own.keySet());
+    missing.removeAll(state.keySet());
+    if (!missing.isEmpty()) {
+      errors.append("\n\tMissing key(s) in state_dict: ").append(quoted(missing)).append(". ");
+    }
+    TreeSet<String> unexpected = new TreeSet<>(state.keySet());
+    unexpected.removeAll(own.keySet());
+    if (!unexpected.isEmpty()) {
+      errors.append("\n\tUnexpected key(s) in state_dict: ").append(quoted(unexpected)).append(". ");
+    }
+    own.forEach(
+        (key, tensor) -> {
+          Tensor given = state.get(key);
+          if (given != null && !given.shape().equals(tensor.shape())) {
+            errors
+                .append("\n\tsize mismatch for ").append(key)
+                .append(": copying a param with shape torch.Size(").append(given.shape())
+                .append(") from checkpoint, the shape in current model is torch.Size(")
+                .append(tensor.shape()).append(").");
+          }
+        });
+    if (!errors.isEmpty()) {
+      throw new IllegalStateException(
+          "Error(s) in loading state_dict for " + getClass().getSimpleName() + ":" + errors);
+    }
+    own.forEach((key, tensor) -> tensor.copyFrom(state.get(key)));
+    collect("", (prefix, m) -> m.buffersLoaded());
+  }
+
+  private static String quoted(Iterable<String> names) {
+    return '"' + String.join("\", \"", names) + '"';
+  }
+
+  private interface Visitor {
+    void visit(String prefix, Module module);
+  }
+
+  private void collect(String prefix, Visitor visitor) {
+    visitor.visit(prefix, this);
+    children().forEach((name, child) -> child.collect(prefix + name + ".", visitor));
+  }
+
+  /** Gives back all memory of this module and those below it. Idempotent. */
+  @Override
+  public void close() {
+    children().values().forEach(Module::close);
+    ownParameters().values().forEach(Parameter::close);
+    ownBuffers().values().forEach(Tensor::close);
+  }
+}

@@ -1,0 +1,653 @@
+package org.batchnorm4j.tensor;
+
+import java.nio.Buffer;
+import java.nio.ByteOrder;
+import java.nio.DoubleBuffer;
+import java.nio.FloatBuffer;
+import java.nio.LongBuffer;
+import java.nio.ShortBuffer;
+import java.util.Objects;
+
+/**
+ * An n-dimensional array outside the Java heap: a {@link Shape}, a {@link DType}, a {@link
+ * MemoryFormat} and where its data lies. Memory we allocate starts at a multiple of 64 bytes.
+ *
+ * <p>Channels first or last, the shape is (N, C, spatial...). In memory, channels first, the values
+ * of a sample are contiguous and samples are {@link #pitch} elements apart; channels last, the C
+ * channels of a position are contiguous and positions are {@code pitch} elements apart. A tensor
+ * whose pitch is the smallest possible is {@linkplain #isContiguous contiguous}; channel slices are
+ * not.
+ *
+ * <p>{@link #close} gives the memory back at once; without it the garbage collector does in its own
+ * time. Any use of a closed tensor is an {@link IllegalStateException}. A view ({@link #reshape},
+ * {@link #narrow}) shares the memory of the tensor it was made from and ends with it; closing a view
+ * does nothing.
+ *
+ * <p>Reading from many threads is safe; writing is up to the caller to order.
+ */
+public final class Tensor implements AutoCloseable {
+  private final Memory memory;
+  private final boolean owner;
+  private final long offset;
+  private final Shape shape;
+  private final DType dtype;
+  private final MemoryFormat format;
+  private final long pitch;
+
+  private Tensor(
+      Memory memory,
+      boolean owner,
+      long offset,
+      Shape shape,
+      DType dtype,
+      MemoryFormat format,
+      long pitch) {
+    this.memory = memory;
+    this.owner = owner;
+    this.offset = offset;
+    this.shape = shape;
+    this.dtype = dtype;
+    this.format = format;
+    this.pitch = pitch;
+  }
+
+  // ------------------------------------------------------------------------------------ creation
+
+  /** An f32 tensor of zeros, channels first. */
+  public static Tensor zeros(long... shape) {
+    return zeros(DType.F32, shape);
+  }
+
+  /** A tensor of zeros, channels first. */
+  public static Tensor zeros(DType dtype, long... shape) {
+    return zeros(dtype, MemoryFormat.CHANNELS_FIRST, Shape.of(shape));
+  }
+
+  /** A tensor of zeros. */
+  public static Tensor zeros(DType dtype, MemoryFormat format, Shape shape) {
+    checkFormat(format, shape);
+    Memory memory = Memory.allocate(dtype, shape.size());
+    return new Tensor(memory, true, 0, shape, dtype, format, densePitch(format, shape));
+  }
+
+  /** Zeros of {@code other}'s shape, type and memory format. */
+  public static Tensor zerosLike(Tensor other) {
+    return zeros(other.dtype, other.format, other.shape);
+  }
+
+  /** An f32 tensor with a copy of these values, row-major. */
+  public static Tensor of(float[] values, long... shape) {
+    Tensor t = zeros(DType.F32, shape);
+    t.copyFrom(values);
+    return t;
+  }
+
+  /** An f64 tensor with a copy of these values, row-major. */
+  public static Tensor of(double[] values, long... shape) {
+    Tensor t = zeros(DType.F64, shape);
+    t.copyFrom(values);
+    return t;
+  }
+
+  /** A 0-dimensional i64 tensor. */
+  public static Tensor scalar(long value) {
+    Tensor t = zeros(DType.I64);
+    t.setLong(value);
+    return t;
+  }
+
+  /**
+   * An f32 view, without a copy, of a direct buffer in native order, from its position to its limit.
+   * The buffer's position stays where it is.
+   *
+   * @throws IllegalArgumentException if the buffer is not direct, is read-only, is not in native
+   *     order, or does not hold exactly the shape's elements
+   */
+  public static Tensor wrap(FloatBuffer buffer, long... shape) {
+    return wrap(buffer, MemoryFormat.CHANNELS_FIRST, Shape.of(shape));
+  }
+
+  /** {@link #wrap(FloatBuffer, long...)} in a given memory format. */
+  public static Tensor wrap(FloatBuffer buffer, MemoryFormat format, Shape shape) {
+    checkWrapped(buffer.isDirect(), buffer.isReadOnly(), buffer.order(), "FloatBuffer");
+    checkFormat(format, shape);
+    if (buffer.remaining() != shape.size()) {
+      throw new IllegalArgumentException(
+          "the FloatBuffer has " + buffer.remaining() + " elements from position to limit, shape "
+              + shape + " needs " + shape.size());
+    }
+    return new Tensor(
+        Memory.wrap(buffer), true, 0, shape, DType.F32, format, densePitch(format, shape));
+  }
+
+  private static void checkWrapped(
+      boolean direct, boolean readOnly, ByteOrder order, String what) {
+    if (!direct) {
+      throw new IllegalArgumentException(
+          "the " + what + " is on the heap; wrap a direct buffer, or copy with Tensor.of");
+    }
+    if (readOnly) {
+      throw new IllegalArgumentException(
+          "the " + what + " is read-only; a tensor must be writable");
+    }
+    if (order != ByteOrder.nativeOrder()) {
+      throw new IllegalArgumentException(
+          "the " + what + " is " + order + ", expected " + ByteOrder.nativeOrder()
+              + ": call order(ByteOrder.nativeOrder()) on the ByteBuffer it was made from");
+    }
+  }
+
+  private static void checkFormat(MemoryFormat format, Shape shape) {
+    if (format == MemoryFormat.CHANNELS_LAST && shape.rank() < 2) {
+      throw new IllegalArgumentException(
+          "channels last needs at least the dimensions (N, C), but got shape " + shape);
+    }
+  }
+
+  private static long densePitch(MemoryFormat format, Shape shape) {
+    if (shape.rank() == 0) {
+      return 1;
+    }
+    if (format == MemoryFormat.CHANNELS_LAST) {
+      return shape.dim(1);
+    }
+    return shape.dim(0) == 0 ? 0 : shape.size() / shape.dim(0);
+  }
+
+  // ------------------------------------------------------------------------------------ geometry
+
+  /** The dimensions, channels first whatever the memory format. */
+  public Shape shape() {
+    return shape;
+  }
+
+  /** The type of the elements. */
+  public DType dtype() {
+    return dtype;
+  }
+
+  /** Where elements lie. */
+  public MemoryFormat format() {
+    return format;
+  }
+
+  /** The number of elements. */
+  public long size() {
+    return shape.size();
+  }
+
+  /**
+   * Elements from one sample to the next (channels first), or from one position to the next
+   * (channels last).
+   */
+  public long pitch() {
+    return pitch;
+  }
+
+  /** Whether the elements lie without gaps, in the order of the memory format. */
+  public boolean isContiguous() {
+    return pitch == densePitch(format, shape);
+  }
+
+  // --------------------------------------------------------------------------------------- views
+
+  /**
+   * A view with the same elements, in row-major order, in another shape.
+   *
+   * @throws IllegalArgumentException if the sizes differ, or the tensor is not contiguous and
+   *     channels first
+   */
+  public Tensor reshape(long... newShape) {
+    Shape target = Shape.of(newShape);
+    if (target.size() != shape.size()) {
+      throw new IllegalArgumentException(
+          "shape " + target + " has " + target.size() + " elements, the tensor of shape " + shape
+              + " has " + shape.size());
+    }
+    if (format != MemoryFormat.CHANNELS_FIRST || !isContiguous()) {
+      throw new IllegalArgumentException(
+          "reshape needs a contiguous channels-first tensor; call to(CHANNELS_FIRST) first");
+    }
+    long dense = densePitch(MemoryFormat.CHANNELS_FIRST, target);
+    return new Tensor(memory, false, offset, target, dtype, MemoryFormat.CHANNELS_FIRST, dense);
+  }
+
+  /**
+   * A view of the first elements in memory, in another shape and memory format.
+   *
+   * @throws IllegalArgumentException if the tensor is not contiguous or has fewer elements
+   */
+  public Tensor view(MemoryFormat newFormat, Shape newShape) {
+    checkFormat(newFormat, newShape);
+    if (!isContiguous() || newShape.size() > size()) {
+      throw new IllegalArgumentException(
+          "a view of shape " + newShape + " needs a contiguous tensor of at least "
+              + newShape.size() + " elements, but this is " + this);
+    }
+    long dense = densePitch(newFormat, newShape);
+    return new Tensor(memory, false, offset, newShape, dtype, newFormat, dense);
+  }
+
+  /**
+   * A view of indices {@code from} to {@code from + length - 1} of dimension 0 (samples) or 1
+   * (channels).
+   */
+  public Tensor narrow(int dim, long from, long length) {
+    if (dim < 0 || dim > 1 || dim >= shape.rank()) {
+      throw new IllegalArgumentException(
+          "dim must be 0 (samples) or 1 (channels) of shape " + shape + ", but got " + dim);
+    }
+    if (from < 0 || length < 0 || from > shape.dim(dim) - length) {
+      throw new IllegalArgumentException(
+          "from = " + from + ", length = " + length + " does not lie within dimension " + dim
+              + " of shape " + shape);
+    }
+    long spatial = spatial();
+    long step;
+    if (format == MemoryFormat.CHANNELS_LAST) {
+      step = dim == 0 ? spatial * pitch : 1;
+    } else {
+      step = dim == 0 ? pitch : spatial;
+    }
+    return new Tensor(
+        memory, false, offset + from * step, shape.with(dim, length), dtype, format, pitch);
+  }
+
+  /** The number of positions behind the first two dimensions. */
+  private long spatial() {
+    long spatial = 1;
+    for (int i = 2; i < shape.rank(); i++) {
+      spatial *= shape.dim(i);
+    }
+    return spatial;
+  }
+
+  /** A contiguous copy in another memory format. */
+  public Tensor to(MemoryFormat newFormat) {
+    Tensor copy = zeros(dtype, newFormat, shape);
+    copy.copyFrom(this);
+    return copy;
+  }
+
+  /** A contiguous copy in another type; narrowing rounds to nearest even. */
+  public Tensor to(DType newType) {
+    Tensor copy = zeros(newType, format, shape);
+    copy.copyFrom(this);
+    return copy;
+  }
+
+  // ------------------------------------------------------------------------------ values, checked
+
+  /** The element at this index (one number per dimension), widened. */
+  public double get(long... index) {
+    long position = position(index);
+    acquire();
+    try {
+      return getAt(position);
+    } finally {
+      release();
+    }
+  }
+
+  /** Sets the element at this index (one number per dimension), rounding to the tensor's type. */
+  public void set(double value, long... index) {
+    long position = position(index);
+    acquire();
+    try {
+      setAt(position, value);
+    } finally {
+      release();
+    }
+  }
+
+  /** The only element of an i64 tensor. */
+  public long getLong() {
+    checkCounter();
+    acquire();
+    try {
+      return ((LongBuffer) memory.elements()).get((int) offset);
+    } finally {
+      release();
+    }
+  }
+
+  /** Sets the only element of an i64 tensor. */
+  public void setLong(long value) {
+    checkCounter();
+    acquire();
+    try {
+      ((LongBuffer) memory.elements()).put((int) offset, value);
+    } finally {
+      release();
+    }
+  }
+
+  private void checkCounter() {
+    if (dtype != DType.I64 || shape.size() != 1) {
+      throw new IllegalArgumentException("expected one I64 element, but this is " + this);
+    }
+  }
+
+  /** A copy of the elements, row-major, as floats; narrower than f64 loses precision. */
+  public float[] toFloatArray() {
+    float[] out = new float[heapSize()];
+    acquire();
+    try {
+      if (dtype != DType.F64 && isRowMajor()) {
+        read(offset, out, 0, out.length);
+      } else {
+        for (int i = 0; i < out.length; i++) {
+          out[i] = (float) getAt(position(i));
+        }
+      }
+    } finally {
+      release();
+    }
+    return out;
+  }
+
+  /** A copy of the elements, row-major, as doubles. */
+  public double[] toDoubleArray() {
+    double[] out = new double[heapSize()];
+    acquire();
+    try {
+      for (int i = 0; i < out.length; i++) {
+        out[i] = getAt(position(i));
+      }
+    } finally {
+      release();
+    }
+    return out;
+  }
+
+  /** Sets all elements, row-major, rounding to the tensor's type. */
+  public Tensor copyFrom(float[] values) {
+    checkLength(values.length);
+    acquire();
+    try {
+      if (dtype != DType.F64 && dtype != DType.I64 && isRowMajor()) {
+        write(offset, values, 0, values.length);
+      } else {
+        for (int i = 0; i < values.length; i++) {
+          setAt(position(i), values[i]);
+        }
+      }
+    } finally {
+      release();
+    }
+    return this;
+  }
+
+  /** Sets all elements, row-major, rounding to the tensor's type. */
+  public Tensor copyFrom(double[] values) {
+    checkLength(values.length);
+    acquire();
+    try {
+      for (int i = 0; i < values.length; i++) {
+        setAt(position(i), values[i]);
+      }
+    } finally {
+      release();
+    }
+    return this;
+  }
+
+  /** Sets all elements to those of a tensor of the same shape, rounding to this tensor's type. */
+  public Tensor copyFrom(Tensor source) {
+    if (!source.shape.equals(shape)) {
+      throw new IllegalArgumentException(
+          "source has shape " + source.shape + ", expected " + shape);
+    }
+    acquire();
+    try {
+      source.acquire();
+      try {
+        if (isRowMajor() && source.isRowMajor() && dtype == source.dtype) {
+          put((int) offset, source.memory.elements(), (int) source.offset, (int) size());
+        } else if (dtype == DType.I64 && source.dtype == DType.I64) {
+          setLong(source.getLong());
+        } else {
+          for (long i = 0; i < size(); i++) {
+            setAt(position(i), source.getAt(source.position(i)));
+          }
+        }
+      } finally {
+        source.release();
+      }
+    } finally {
+      release();
+    }
+    return this;
+  }
+
+  /** Sets all elements to one value. */
+  public Tensor fill(double value) {
+    acquire();
+    try {
+      for (long i = 0; i < size(); i++) {
+        setAt(position(i), value);
+      }
+    } finally {
+      release();
+    }
+    return this;
+  }
+
+  private void checkLength(int length) {
+    if (length != size()) {
+      throw new IllegalArgumentException(
+          "got " + length + " values for shape " + shape + " with " + size() + " elements");
+    }
+  }
+
+  private int heapSize() {
+    return Math.toIntExact(size());
+  }
+
+  private boolean isRowMajor() {
+    return isContiguous() && (format == MemoryFormat.CHANNELS_FIRST || spatial() == 1);
+  }
+
+  private long position(long[] index) {
+    if (index.length != shape.rank()) {
+      throw new IllegalArgumentException(
+          "the index has " + index.length + " numbers, shape " + shape + " needs " + shape.rank());
+    }
+    long flat = 0;
+    for (int i = 0; i < index.length; i++) {
+      Objects.checkIndex(index[i], shape.dim(i));
+      flat = flat * shape.dim(i) + index[i];
+    }
+    return position(flat);
+  }
+
+  /** The position in memory of the element with this row-major index. */
+  private long position(long flat) {
+    if (shape.rank() == 0) {
+      return offset;
+    }
+    long perSample = shape.size() / shape.dim(0);
+    long sample = flat / perSample;
+    long rest = flat % perSample;
+    if (format == MemoryFormat.CHANNELS_FIRST) {
+      return offset + sample * pitch + rest;
+    }
+    long spatial = perSample / shape.dim(1);
+    return offset + (sample * spatial + rest % spatial) * pitch + rest / spatial;
+  }
+
+  private double getAt(long position) {
+    int i = (int) position;
+    Buffer b = memory.elements();
+    return switch (dtype) {
+      case F32 -> ((FloatBuffer) b).get(i);
+      case F64 -> ((DoubleBuffer) b).get(i);
+      case BF16 -> Half.fromBf16(((ShortBuffer) b).get(i));
+      case F16 -> Half.fromF16(((ShortBuffer) b).get(i));
+      case I64 -> ((LongBuffer) b).get(i);
+    };
+  }
+
+  private void setAt(long position, double value) {
+    int i = (int) position;
+    Buffer b = memory.elements();
+    switch (dtype) {
+      case F32 -> ((FloatBuffer) b).put(i, (float) value);
+      case F64 -> ((DoubleBuffer) b).put(i, value);
+      case BF16 -> ((ShortBuffer) b).put(i, Half.toBf16((float) value));
+      case F16 -> ((ShortBuffer) b).put(i, Half.toF16((float) value));
+      case I64 -> ((LongBuffer) b).put(i, (long) value);
+    }
+  }
+
+  private void put(int at, Buffer source, int from, int length) {
+    Buffer b = memory.elements();
+    switch (dtype) {
+      case F32 -> ((FloatBuffer) b).put(at, (FloatBuffer) source, from, length);
+      case F64 -> ((DoubleBuffer) b).put(at, (DoubleBuffer) source, from, length);
+      case BF16, F16 -> ((ShortBuffer) b).put(at, (ShortBuffer) source, from, length);
+      case I64 -> ((LongBuffer) b).put(at, (LongBuffer) source, from, length);
+    }
+  }
+
+  /**
+   * The elements of a contiguous f32 tensor as a buffer that shares their memory. The memory then
+   * lives as long as any buffer on it, closed or not.
+   */
+  public FloatBuffer asFloatBuffer() {
+    if (dtype != DType.F32 || !isContiguous()) {
+      throw new IllegalArgumentException("expected a contiguous F32 tensor, but this is " + this);
+    }
+    return ((FloatBuffer) memory.export()).slice((int) offset, heapSize());
+  }
+
+  // ---------------------------------------------------------- memory, for backends and functional
+
+  /** Announces a use of the memory; it stays valid until {@link #release}. */
+  public void acquire() {
+    memory.acquire();
+  }
+
+  /** Ends what {@link #acquire} began. */
+  public void release() {
+    memory.release();
+  }
+
+  /** The address of the first element; 0 where the native library is not loaded. */
+  public long address() {
+    return memory.address() == 0 ? 0 : memory.address() + offset * dtype.bytes();
+  }
+
+  /** The position of the first element within {@link #read} and {@link #write}. */
+  public long offset() {
+    return offset;
+  }
+
+  /** Whether the two share any memory, or might: ranges are compared, not single elements. */
+  public boolean overlaps(Tensor other) {
+    if (size() == 0 || other.size() == 0) {
+      return false;
+    }
+    if (memory != other.memory && (address() == 0 || other.address() == 0)) {
+      return false;
+    }
+    long begin = memory == other.memory ? offset * dtype.bytes() : address();
+    long otherBegin =
+        memory == other.memory ? other.offset * other.dtype.bytes() : other.address();
+    return begin < otherBegin + other.extent() && otherBegin < begin + extent();
+  }
+
+  /** Whether both are the same elements of the same memory, in the same order. */
+  public boolean isSameMemory(Tensor other) {
+    boolean sameStart =
+        memory == other.memory
+            ? offset == other.offset
+            : address() != 0 && address() == other.address();
+    return sameStart
+        && shape.equals(other.shape)
+        && dtype == other.dtype
+        && format == other.format
+        && pitch == other.pitch;
+  }
+
+  /** Bytes from the first element to behind the last. */
+  private long extent() {
+    return (position(size() - 1) - offset + 1) * dtype.bytes();
+  }
+
+  /** Copies {@code length} neighbouring elements, widened, between acquire and release. */
+  public void read(long position, float[] to, int at, int length) {
+    int from = (int) position;
+    Buffer b = memory.elements();
+    switch (dtype) {
+      case F32 -> ((FloatBuffer) b).get(from, to, at, length);
+      case BF16 -> {
+        ShortBuffer shorts = (ShortBuffer) b;
+        for (int i = 0; i < length; i++) {
+          to[at + i] = Half.fromBf16(shorts.get(from + i));
+        }
+      }
+      case F16 -> {
+        ShortBuffer shorts = (ShortBuffer) b;
+        for (int i = 0; i < length; i++) {
+          to[at + i] = Half.fromF16(shorts.get(from + i));
+        }
+      }
+      case F64, I64 -> throw new IllegalStateException(dtype + " does not fit a float");
+    }
+  }
+
+  /** {@link #read(long, float[], int, int)} for f64. */
+  public void read(long position, double[] to, int at, int length) {
+    ((DoubleBuffer) memory.elements()).get((int) position, to, at, length);
+  }
+
+  /** Writes {@code length} neighbouring elements, rounded, between acquire and release. */
+  public void write(long position, float[] from, int at, int length) {
+    int to = (int) position;
+    Buffer b = memory.elements();
+    switch (dtype) {
+      case F32 -> ((FloatBuffer) b).put(to, from, at, length);
+      case BF16 -> {
+        ShortBuffer shorts = (ShortBuffer) b;
+        for (int i = 0; i < length; i++) {
+          shorts.put(to + i, Half.toBf16(from[at + i]));
+        }
+      }
+      case F16 -> {
+        ShortBuffer shorts = (ShortBuffer) b;
+        for (int i = 0; i < length; i++) {
+          shorts.put(to + i, Half.toF16(from[at + i]));
+        }
+      }
+      case F64, I64 -> throw new IllegalStateException(dtype + " is not made of floats");
+    }
+  }
+
+  /** {@link #write(long, float[], int, int)} for f64. */
+  public void write(long position, double[] from, int at, int length) {
+    ((DoubleBuffer) memory.elements()).put((int) position, from, at, length);
+  }
+
+  // ------------------------------------------------------------------------------------ lifetime
+
+  /** Whether the tensor, or the one it is a view of, is closed. */
+  public boolean isClosed() {
+    return memory.isClosed();
+  }
+
+  /** Gives the memory back. Idempotent; does nothing on a view. */
+  @Override
+  public void close() {
+    if (owner) {
+      memory.close();
+    }
+  }
+
+  /** Such as {@code Tensor(F32 [2, 3, 4], channels_first)}; never the values. */
+  @Override
+  public String toString() {
+    String order = format == MemoryFormat.CHANNELS_FIRST ? "channels_first" : "channels_last";
+    return "Tensor(" + dtype + " " + shape + ", " + order + (isClosed() ? ", closed)" : ")");
+  }
+}
