@@ -38,6 +38,11 @@ final class Slot implements AutoCloseable {
     return get(other.dtype(), other.format(), other.shape());
   }
 
+  /** Whether writing to this slot would overwrite {@code tensor}. */
+  boolean overlaps(Tensor tensor) {
+    return memory != null && memory.overlaps(tensor);
+  }
+
   @Override
   public void close() {
     if (memory != null) {
