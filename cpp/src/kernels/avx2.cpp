@@ -1,12 +1,12 @@
 // Compiled with -mavx2 -mfma -mf16c.
-#include "../kernels.h"
 #include "../simd/avx2.h"
+#include "../kernels.h"
 
 namespace bn::avx2 {
 #include "common.inl"
+#include "gradient.inl"
 #include "moments.inl"
 #include "normalize.inl"
-#include "gradient.inl"
 #include "table.inl"
 }  // namespace bn::avx2
 

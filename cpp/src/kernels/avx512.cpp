@@ -1,12 +1,12 @@
 // Compiled with -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c.
-#include "../kernels.h"
 #include "../simd/avx512.h"
+#include "../kernels.h"
 
 namespace bn::avx512 {
 #include "common.inl"
+#include "gradient.inl"
 #include "moments.inl"
 #include "normalize.inl"
-#include "gradient.inl"
 #include "table.inl"
 }  // namespace bn::avx512
 

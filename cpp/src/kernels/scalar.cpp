@@ -1,12 +1,12 @@
 // Portable C++; compiled with nothing beyond the platform's baseline.
-#include "../kernels.h"
 #include "../simd/scalar.h"
+#include "../kernels.h"
 
 namespace bn::scalar {
 #include "common.inl"
+#include "gradient.inl"
 #include "moments.inl"
 #include "normalize.inl"
-#include "gradient.inl"
 #include "table.inl"
 }  // namespace bn::scalar
 

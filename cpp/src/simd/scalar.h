@@ -90,8 +90,8 @@ BN_INLINE void stream(S* p, Vec<Element<S>> x) {
 BN_INLINE void fence() {}
 BN_INLINE void prefetch(const void*) {}
 
-#define BN_LANES(expression)                      \
-  Vec<E> r;                                       \
+#define BN_LANES(expression)                        \
+  Vec<E> r;                                         \
   for (int i = 0; i < 16; i++) r.v[i] = expression; \
   return r;
 
@@ -108,16 +108,16 @@ BN_INLINE Vec<E> operator*(Vec<E> x, Vec<E> y) {
   BN_LANES(x.v[i] * y.v[i])
 }
 template <class E>
-BN_INLINE Vec<E> operator/(Vec<E> x, Vec<E> y) {
-  BN_LANES(x.v[i] / y.v[i])
+BN_INLINE Vec<E> operator/(Vec<E> x, Vec<E> y){BN_LANES(x.v[i] / y.v[i])} BN_INLINE
+    float root1(float x) {
+  return __builtin_sqrtf(x);
 }
-BN_INLINE float root1(float x) { return __builtin_sqrtf(x); }
 BN_INLINE double root1(double x) { return __builtin_sqrt(x); }
 template <class E>
-BN_INLINE Vec<E> root(Vec<E> x) {
-  BN_LANES(root1(x.v[i]))
+BN_INLINE Vec<E> root(Vec<E> x){BN_LANES(root1(x.v[i]))} BN_INLINE
+    float fma1(float x, float y, float z) {
+  return __builtin_fmaf(x, y, z);
 }
-BN_INLINE float fma1(float x, float y, float z) { return __builtin_fmaf(x, y, z); }
 BN_INLINE double fma1(double x, double y, double z) { return __builtin_fma(x, y, z); }
 // x * y + z and z - x * y, rounded once.
 template <class E>
@@ -138,9 +138,8 @@ BN_INLINE Vec<E> if_negative(Vec<E> x, Vec<E> then, Vec<E> otherwise) {
   BN_LANES(x.v[i] < 0 ? then.v[i] : otherwise.v[i])
 }
 template <class E>
-BN_INLINE Vec<E> if_not_positive(Vec<E> x, Vec<E> then, Vec<E> otherwise) {
-  BN_LANES(x.v[i] <= 0 ? then.v[i] : otherwise.v[i])
-}
+BN_INLINE Vec<E> if_not_positive(Vec<E> x, Vec<E> then, Vec<E> otherwise){
+    BN_LANES(x.v[i] <= 0 ? then.v[i] : otherwise.v[i])}
 // low <= x <= high in every lane; false if one is NaN.
 BN_INLINE bool all_within(Vec<float> x, float low, float high) {
   bool all = true;
