@@ -4,9 +4,9 @@
 
 namespace bn::avx2 {
 #include "common.inl"
-#include "gradient.inl"
 #include "moments.inl"
 #include "normalize.inl"
+#include "gradient.inl"
 #include "table.inl"
 }  // namespace bn::avx2
 
