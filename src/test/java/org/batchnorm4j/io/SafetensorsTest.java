@@ -278,7 +278,7 @@ class SafetensorsTest {
     Path damaged = dir.resolve("damaged.safetensors");
     Random random = new Random(2);
     int refused = 0;
-    for (int i = 0; i < 3000; i++) {
+    for (int i = 0; i < 1000; i++) {
       byte[] copy = bytes.clone();
       copy[random.nextInt(copy.length)] = (byte) random.nextInt(256);
       Files.write(damaged, copy);
@@ -290,7 +290,7 @@ class SafetensorsTest {
         refused++;
       }
     }
-    assertTrue(refused > 1000, refused + " refused");
+    assertTrue(refused > 300, refused + " refused");
   }
 
   @Test
