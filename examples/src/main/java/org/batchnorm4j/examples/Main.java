@@ -4,20 +4,35 @@ import org.batchnorm4j.examples.cli.Errors;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.ScopeType;
 import picocli.CommandLine.Spec;
 
 /** The command line: lists the examples, or runs one. */
 @Command(
     name = "examples/run",
     header = "Networks that show what batch norm does.",
-    mixinStandardHelpOptions = false,
     synopsisSubcommandLabel = "EXAMPLE",
     commandListHeading = "%nExamples:%n",
     footer = {"", "examples/run EXAMPLE --help lists the options of an example."},
     subcommands = {
+      Mnist.class,
+      Mlp.class,
+      Compare.class,
+      SimpleCnn.class,
+      Temporal.class,
+      Volume.class,
+      Order.class
     })
 public final class Main implements Runnable {
-  @Spec private CommandSpec spec = CommandSpec.create();
+  @Spec private CommandSpec spec;
+
+  @Option(
+      names = {"-h", "--help"},
+      usageHelp = true,
+      scope = ScopeType.INHERIT,
+      description = "Show this help.")
+  private boolean help;
 
   /** Runs and exits. */
   public static void main(String[] args) {

@@ -21,7 +21,8 @@ public final class Progress implements AutoCloseable {
   private final String name;
   private final long total;
   private final @Nullable ProgressBar bar;
-  private final long start = System.nanoTime();
+  private long worked;
+  private long resumedAt = System.nanoTime();
   private long done;
   private long printedAt;
   private long printedDone;
@@ -37,7 +38,7 @@ public final class Progress implements AutoCloseable {
     this.out = out;
     this.name = name;
     this.total = total;
-    this.printedAt = start;
+    this.printedAt = resumedAt;
     out.flush();
     this.bar =
         terminal
@@ -84,14 +85,30 @@ public final class Progress implements AutoCloseable {
       out.printf(
           Locale.ROOT,
           "%s %3d %%  %,d/%,d images  loss %.4f  %,.0f images/s%n",
-          name, done * 100 / total, done, total, loss, done / seconds());
+          name, done * 100 / total, done, total, loss, imagesPerSecond());
       out.flush();
     }
   }
 
-  /** Seconds since the start. */
-  public double seconds() {
-    return (System.nanoTime() - start) / 1e9;
+  /** Stops the clock, for something that is not the task itself. */
+  public void pause() {
+    worked += System.nanoTime() - resumedAt;
+    if (bar != null) {
+      bar.pause();
+    }
+  }
+
+  /** Lets the clock run on. */
+  public void resume() {
+    resumedAt = System.nanoTime();
+    if (bar != null) {
+      bar.resume();
+    }
+  }
+
+  /** How fast the task went so far, pauses left out. */
+  public double imagesPerSecond() {
+    return done / ((worked + System.nanoTime() - resumedAt) / 1e9);
   }
 
   @Override

@@ -149,6 +149,7 @@ public record Figure(List<Panel> panels) {
     style.setLegendPosition(Styler.LegendPosition.OutsideS);
     style.setLegendLayout(Styler.LegendLayout.Horizontal);
     style.setLegendBorderColor(Color.WHITE);
+    style.setXAxisMin(0.0);
     if (panel.logarithmic) {
       style.setYAxisLogarithmic(true);
       style.setYAxisLogarithmicDecadeOnly(false);
@@ -162,8 +163,8 @@ public record Figure(List<Panel> panels) {
 
   /** Labels only 1, 2 and 5 of each decade; there is no room for all. */
   private static String logarithmicLabel(double value) {
-    String digits = new BigDecimal(value).round(new MathContext(3)).stripTrailingZeros()
-        .toPlainString();
+    String digits =
+        new BigDecimal(value).round(new MathContext(3)).stripTrailingZeros().toPlainString();
     String significant = digits.replaceAll("[.0]", "");
     return Set.of("1", "2", "5").contains(significant) ? digits : "";
   }
@@ -171,6 +172,10 @@ public record Figure(List<Panel> panels) {
   private static void addCurve(XYChart chart, Panel panel, Curve curve, Color color) {
     List<Double> x = new ArrayList<>();
     List<Double> y = new ArrayList<>();
+    // XChart labels every k-th of evenly spaced points, however odd; this one, which is not drawn,
+    // puts them out of step, and it labels round numbers.
+    x.add(curve.x[0] / 2);
+    y.add(null);
     for (int i = 0; i < curve.x.length; i++) {
       boolean shown = Double.isFinite(curve.y[i]) && !(panel.logarithmic && curve.y[i] <= 0);
       x.add(curve.x[i]);
