@@ -12,7 +12,6 @@ import org.bytedeco.javacpp.annotation.Platform;
 @Platform(
     include = "batchnorm4j.h",
     library = "jnibatchnorm4j",
-    link = "batchnorm4j#",
     compiler = "cpp17",
     preload = "gomp@.1")
 @NoException

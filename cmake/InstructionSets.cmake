@@ -1,0 +1,41 @@
+# Compiles kernels/<isa>.cpp once per storage type, each with the flags of its instruction set and
+# nothing else: what a CPU must have to run it is in src/dispatch.cpp.
+set(BN_FLAGS_scalar -O2)
+set(BN_FLAGS_avx2 -O3 -mavx2 -mfma -mf16c)
+# The uninitialized warnings are GCC's own about its intrinsics (GCC bug 105593).
+set(BN_FLAGS_avx512 -O3 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c -mprefer-vector-width=512
+  -Wno-uninitialized -Wno-maybe-uninitialized)
+set(BN_FLAGS_neon -O3)
+
+set(BN_STORAGE_f32 float)
+set(BN_STORAGE_f64 double)
+set(BN_STORAGE_bf16 Bf16)
+set(BN_STORAGE_f16 F16)
+
+function(bn_add_kernels target)
+  if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+    set(isas scalar avx2 avx512)
+  elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
+    set(isas scalar neon)
+  else()
+    set(isas scalar)
+  endif()
+  foreach(isa IN LISTS isas)
+    foreach(type IN ITEMS f32 f64 bf16 f16)
+      set(name kernels_${isa}_${type})
+      add_library(${name} OBJECT src/kernels/${isa}.cpp)
+      target_compile_features(${name} PRIVATE cxx_std_17)
+      set_target_properties(${name} PROPERTIES
+        POSITION_INDEPENDENT_CODE ON
+        CXX_EXTENSIONS OFF
+        CXX_VISIBILITY_PRESET hidden
+        VISIBILITY_INLINES_HIDDEN ON)
+      bn_set_warnings(${name})
+      target_compile_definitions(${name} PRIVATE BN_STORAGE=${BN_STORAGE_${type}} BN_TABLE=${name})
+      target_compile_options(${name} PRIVATE
+        -ffp-contract=off -fno-math-errno -fno-trapping-math -fno-exceptions -fno-rtti
+        ${BN_FLAGS_${isa}})
+      target_sources(${target} PRIVATE $<TARGET_OBJECTS:${name}>)
+    endforeach()
+  endforeach()
+endfunction()

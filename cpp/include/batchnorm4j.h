@@ -1,0 +1,97 @@
+/* batchnorm4j: batch normalization kernels. The C ABI, the only thing Java sees.
+ *
+ * A problem is N samples of C channels of S values. Element (n, c, i) of a data array lies at
+ *   bn_ncs: data[n * pitch + c * s + i]       (channels first; pitch >= c * s)
+ *   bn_nsc: data[(n * s + i) * pitch + c]     (channels last;  pitch >= c)
+ * in elements of the data type. Per-channel arrays hold C values of the parameter type: double for
+ * bn_f64, float for all others. Any alignment of the data type is legal; multiples of 64 are fastest.
+ *
+ * Outputs may be the same memory as an input of the same layout (in place), but must not overlap
+ * otherwise; one array may serve as several of the per-channel arguments. Results do not depend on
+ * isa, threads or layout: see docs/numerics.md for every formula and its order of operations.
+ *
+ * Every function returns a bn_status and changes nothing unless it is bn_ok. Arguments are checked
+ * for plausibility only; null where a pointer is needed is refused, a wrong size cannot be. All
+ * functions may be called from any number of threads; at most one call at a time uses a team of
+ * threads, the others run on their caller. Workspace of O(C) is kept per calling thread.
+ */
+#ifndef BATCHNORM4J_H
+#define BATCHNORM4J_H
+
+#include <stdint.h>
+
+#define BN_ABI_VERSION 1
+
+#if defined(_WIN32)
+#define BN_API
+#else
+#define BN_API __attribute__((visibility("hidden")))
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum bn_status { bn_ok = 0, bn_bad_argument = 1, bn_no_memory = 2, bn_wrong_bits = 3 };
+enum bn_isa { bn_scalar = 0, bn_avx2 = 1, bn_avx512 = 2, bn_neon = 3 };
+enum bn_dtype { bn_f32 = 0, bn_f64 = 1, bn_bf16 = 2, bn_f16 = 3 };
+enum bn_layout { bn_ncs = 0, bn_nsc = 1 };
+enum bn_activation { bn_identity = 0, bn_relu = 1, bn_leaky_relu = 2 };
+
+/* BN_ABI_VERSION of the library. */
+BN_API int bn_abi_version(void);
+
+/* The best bn_isa of this CPU and operating system. */
+BN_API int bn_detect_isa(void);
+
+/* Runs small problems on an instruction set and compares with known bits: bn_ok or bn_wrong_bits. */
+BN_API int bn_self_test(int isa);
+
+/* Zeroed memory aligned to 64 bytes (large blocks to 2 MiB, on huge pages where the system has
+ * them), or 0. Freed by bn_free, which ignores 0. */
+BN_API int64_t bn_alloc(int64_t bytes);
+BN_API void bn_free(int64_t address);
+
+/* y = act((x - running_mean) * (weight / sqrt(running_var + eps)) + bias + residual)
+ *
+ * residual, weight and bias may be null. slope is that of bn_leaky_relu. threads >= 1 is the most the
+ * call may use. */
+BN_API int bn_inference(int isa, int threads, int dtype, int layout, int64_t n, int64_t c, int64_t s,
+                        int activation, double slope, const void* x, int64_t x_pitch,
+                        const void* residual, int64_t residual_pitch, void* y, int64_t y_pitch,
+                        const void* running_mean, const void* running_var, const void* weight,
+                        const void* bias, double eps);
+
+/* y = act((x - mean) * (weight / sqrt(var + eps)) + bias + residual) with the batch's mean and biased
+ * variance. Writes mean, mean_low (the part of the mean that its type cannot hold) and
+ * inv_std = 1 / sqrt(var + eps); moves running_mean and running_var (both or neither null) by
+ * momentum towards the mean and the unbiased variance. n * s = 0 writes nothing. */
+BN_API int bn_training(int isa, int threads, int dtype, int layout, int64_t n, int64_t c, int64_t s,
+                       int activation, double slope, const void* x, int64_t x_pitch,
+                       const void* residual, int64_t residual_pitch, void* y, int64_t y_pitch,
+                       const void* weight, const void* bias, double eps, void* mean, void* mean_low,
+                       void* inv_std, void* running_mean, void* running_var, double momentum);
+
+/* The gradients of bn_training. y is the forward's output, read for the activation's mask, and may be
+ * null for bn_identity. dx, dresidual, dweight and dbias may each be null: not wanted. */
+BN_API int bn_backward_training(int isa, int threads, int dtype, int layout, int64_t n, int64_t c,
+                                int64_t s, int activation, double slope, const void* dy,
+                                int64_t dy_pitch, const void* x, int64_t x_pitch, const void* y,
+                                int64_t y_pitch, const void* weight, const void* mean,
+                                const void* mean_low, const void* inv_std, void* dx,
+                                int64_t dx_pitch, void* dresidual, int64_t dresidual_pitch,
+                                void* dweight, void* dbias);
+
+/* The gradients of bn_inference: the statistics are constants. */
+BN_API int bn_backward_inference(int isa, int threads, int dtype, int layout, int64_t n, int64_t c,
+                                 int64_t s, int activation, double slope, const void* dy,
+                                 int64_t dy_pitch, const void* x, int64_t x_pitch, const void* y,
+                                 int64_t y_pitch, const void* weight, const void* running_mean,
+                                 const void* running_var, double eps, void* dx, int64_t dx_pitch,
+                                 void* dresidual, int64_t dresidual_pitch, void* dweight,
+                                 void* dbias);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

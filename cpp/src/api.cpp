@@ -1,0 +1,421 @@
+// The C ABI: checks, then the kernels of the wanted instruction set through a schedule. No algorithm.
+#include <cmath>
+#include <cstring>
+#include <initializer_list>
+#include <type_traits>
+
+#include "batchnorm4j.h"
+#include "dispatch.h"
+#include "schedule.h"
+#include "workspace.h"
+
+namespace bn {
+namespace {
+
+// What all calls have in common, checked.
+struct Call {
+  const Kernels* kernels = nullptr;
+  Plan plan = {};
+  int activation = 0;
+  double slope = 0;
+  int64_t parameter = 0;  // bytes of a per-channel element
+
+  int status = bn_ok;
+
+  Call(int isa, int threads, int dtype, int layout, int64_t n, int64_t c, int64_t s, int act,
+       double slope_of_leaky)
+      : activation(act), slope(slope_of_leaky) {
+    constexpr int64_t kMost = int64_t{1} << 40;
+    bool ok = dtype >= bn_f32 && dtype <= bn_f16 && threads >= 1 &&
+              (layout == bn_ncs || layout == bn_nsc) && n >= 0 && c >= 0 && s >= 0 && n <= kMost &&
+              c <= kMost && s <= kMost && (double)n * (double)c * (double)s <= (double)kMost &&
+              act >= bn_identity && act <= bn_leaky_relu && std::isfinite(slope_of_leaky);
+    if (ok) kernels = kernels_for(isa, dtype);
+    if (kernels == nullptr) {
+      status = bn_bad_argument;
+      return;
+    }
+    bool half = dtype == bn_bf16 || dtype == bn_f16;
+    plan = {{n, c, s}, layout == bn_nsc, threads, half ? 2 : dtype == bn_f64 ? 8 : 4, 0};
+    parameter = dtype == bn_f64 ? 8 : 4;
+  }
+
+  bool empty() const { return plan.bytes() == 0; }
+  int64_t per_channel() const { return plan.extent.c * parameter; }
+
+  // Data arrays, each of which may be null.
+  Data data(const void* p, int64_t pitch) {
+    if (p != nullptr) count(pitch);
+    return {p, pitch};
+  }
+  Out out(void* p, int64_t pitch) {
+    if (p != nullptr) count(pitch);
+    return {p, pitch};
+  }
+  Gradient gradient(Data dy, Data x, Data y, Out dx, Out dresidual) {
+    Gradient args = {};
+    args.dy = data(dy.p, dy.pitch);
+    args.x = data(x.p, x.pitch);
+    if (activation != bn_identity) args.y = data(y.p, y.pitch);
+    args.dx = out(dx.p, dx.pitch);
+    args.dresidual = out(dresidual.p, dresidual.pitch);
+    return args;
+  }
+
+  void need(const void* p) {
+    if (p == nullptr && !empty()) status = bn_bad_argument;
+  }
+  void need_per_channel(const void* p) {
+    if (p == nullptr && plan.extent.c > 0) status = bn_bad_argument;
+  }
+
+  // Writing around the caches pays where the data would not stay in them anyway, and where the
+  // lines to be written have not been read.
+  bool streams(const void* written, std::initializer_list<const void*> read) const {
+    for (const void* p : read) {
+      if (p == written) return false;
+    }
+    return plan.bytes() * plan.arrays > caches().last;
+  }
+
+ private:
+  void count(int64_t pitch) {
+    const Extent& e = plan.extent;
+    plan.arrays++;
+    if (pitch < (plan.channels_last ? e.c : e.c * e.s) && !empty()) status = bn_bad_argument;
+  }
+};
+
+template <class T>
+T* offset(T* p, int64_t bytes) {
+  using Byte = std::conditional_t<std::is_const_v<T>, const char, char>;
+  return p == nullptr ? nullptr : (T*)((Byte*)p + bytes);
+}
+
+// Data arrays start where a tile does; the kernel then sees a smaller problem.
+template <class D>
+D moved(D d, int64_t n, int64_t at, int64_t element) {
+  return {offset(d.p, (n * d.pitch + at) * element), d.pitch};
+}
+
+class NormalizeMap final : public Map {
+ public:
+  NormalizeMap(const Call& call, const Normalize& args) : call_(call), args_(args) {
+    bool add = args.residual.p != nullptr;
+    ncs_ = call.kernels->normalize_ncs[call.activation][add];
+    nsc_ = call.kernels->normalize_nsc[call.activation][add];
+  }
+
+  void ncs(int64_t n0, int64_t n1, int64_t c0, int64_t c1, int64_t s0, int64_t s1) override {
+    if (s1 - s0 == args_.extent.s) return ncs_(args_, n0, n1, c0, c1);
+    Normalize part = args_;
+    int64_t at = c0 * args_.extent.s + s0, e = call_.plan.element;
+    part.extent = {1, 1, s1 - s0};
+    part.x = moved(part.x, n0, at, e);
+    part.residual = moved(part.residual, n0, at, e);
+    part.y = moved(part.y, n0, at, e);
+    for (const void** p : {&part.mean, &part.mean_low, &part.scale, &part.bias}) {
+      *p = offset(*p, c0 * call_.parameter);
+    }
+    ncs_(part, 0, 1, 0, 1);
+  }
+
+  void nsc(int64_t r0, int64_t r1) override { nsc_(args_, r0, r1); }
+
+ private:
+  const Call& call_;
+  const Normalize& args_;
+  void (*ncs_)(const Normalize&, int64_t, int64_t, int64_t, int64_t);
+  void (*nsc_)(const Normalize&, int64_t, int64_t);
+};
+
+class GradientMap final : public Map {
+ public:
+  GradientMap(const Call& call, const Gradient& args, bool training) : call_(call), args_(args) {
+    bool residual = args.dresidual.p != nullptr;
+    ncs_ = call.kernels->gradient_ncs[call.activation][training][residual];
+    nsc_ = call.kernels->gradient_nsc[call.activation][training][residual];
+  }
+
+  void ncs(int64_t n0, int64_t n1, int64_t c0, int64_t c1, int64_t s0, int64_t s1) override {
+    if (s1 - s0 == args_.extent.s) return ncs_(args_, n0, n1, c0, c1);
+    Gradient part = args_;
+    int64_t at = c0 * args_.extent.s + s0, e = call_.plan.element;
+    part.extent = {1, 1, s1 - s0};
+    part.dy = moved(part.dy, n0, at, e);
+    part.x = moved(part.x, n0, at, e);
+    part.y = moved(part.y, n0, at, e);
+    part.dx = moved(part.dx, n0, at, e);
+    part.dresidual = moved(part.dresidual, n0, at, e);
+    for (const void** p : {&part.mean, &part.mean_low, &part.scale, &part.c1, &part.c2}) {
+      *p = offset(*p, c0 * call_.parameter);
+    }
+    ncs_(part, 0, 1, 0, 1);
+  }
+
+  void nsc(int64_t r0, int64_t r1) override { nsc_(args_, r0, r1); }
+
+ private:
+  const Call& call_;
+  const Gradient& args_;
+  void (*ncs_)(const Gradient&, int64_t, int64_t, int64_t, int64_t);
+  void (*nsc_)(const Gradient&, int64_t, int64_t);
+};
+
+class MomentsReduce final : public Reduce {
+ public:
+  MomentsReduce(const Call& call, Data x, const FinishTraining& finish)
+      : call_(call), x_(x), finish_(finish) {}
+
+  void ncs(int64_t c0, int64_t c1, int64_t q0, int64_t q1, double* a, double* b) override {
+    call_.kernels->moments_ncs(call_.plan.extent, x_, c0, c1, q0, q1, a, b);
+  }
+  void nsc(int64_t c0, int64_t c1, int64_t q0, int64_t q1, void* lanes, double* a,
+           double* b) override {
+    call_.kernels->moments_nsc(call_.plan.extent, x_, c0, c1, q0, q1, lanes, a, b);
+  }
+  void merge(int64_t width, int64_t channels, int64_t segments, double* a, double* b) override {
+    call_.kernels->merge_moments(width, channels, segments,
+                                 call_.plan.chunks_per_segment() * kChunk, call_.plan.values(), a,
+                                 b);
+  }
+  void finish(int64_t c0, int64_t c1, const double* a, const double* b) override {
+    int64_t step = call_.plan.channels_last ? 1 : call_.plan.extent.s;
+    call_.kernels->finish_training(finish_, x_.p, step, c0, c1, a, b);
+  }
+
+ private:
+  const Call& call_;
+  Data x_;
+  const FinishTraining& finish_;
+};
+
+class SumsReduce final : public Reduce {
+ public:
+  SumsReduce(const Call& call, const Gradient& args, const FinishGradient& finish)
+      : call_(call), args_(args), finish_(finish) {}
+
+  void ncs(int64_t c0, int64_t c1, int64_t q0, int64_t q1, double* a, double* b) override {
+    call_.kernels->sums_ncs[call_.activation](args_, c0, c1, q0, q1, a, b);
+  }
+  void nsc(int64_t c0, int64_t c1, int64_t q0, int64_t q1, void* lanes, double* a,
+           double* b) override {
+    call_.kernels->sums_nsc[call_.activation](args_, c0, c1, q0, q1, lanes, a, b);
+  }
+  void merge(int64_t width, int64_t channels, int64_t segments, double* a, double* b) override {
+    call_.kernels->merge_sums(width, channels, segments, a, b);
+  }
+  void finish(int64_t c0, int64_t c1, const double* a, const double* b) override {
+    call_.kernels->finish_gradient(finish_, c0, c1, a, b);
+  }
+
+ private:
+  const Call& call_;
+  const Gradient& args_;
+  const FinishGradient& finish_;
+};
+
+// An all-zero per-channel array.
+void* zeros(Workspace& workspace, int64_t bytes) { return std::memset(workspace.take(bytes), 0, bytes); }
+
+// Where backward's mean and inv_std come from: a training forward, or running statistics.
+struct Statistics {
+  const void *mean, *mean_low, *inv_std;
+  const void *running_mean, *running_var;
+  double eps;
+  bool training() const { return running_mean == nullptr; }
+};
+
+struct Gradients {
+  void *dweight, *dbias;
+};
+
+int backward(Call& call, Gradient args, const Statistics& from, const void* weight, Gradients to) {
+  const Kernels& kernels = *call.kernels;
+  bool training = from.training();
+  call.need(args.dy.p);
+  call.need(args.x.p);
+  if (call.activation != bn_identity) call.need(args.y.p);
+  if (training) {
+    for (const void* p : {from.mean, from.mean_low, from.inv_std}) call.need_per_channel(p);
+  } else {
+    call.need_per_channel(from.running_var);
+  }
+  if (call.status != bn_ok) return call.status;
+  int64_t c = call.plan.extent.c, bytes = call.per_channel();
+  if (call.empty()) {
+    // Sums over no values.
+    if (to.dweight) std::memset(to.dweight, 0, bytes);
+    if (to.dbias) std::memset(to.dbias, 0, bytes);
+    return bn_ok;
+  }
+
+  Workspace workspace;
+  int64_t scratch_bytes = reduce_scratch(call.plan);
+  for (int64_t b : {bytes, bytes, bytes, bytes, bytes, scratch_bytes}) workspace.plan(b);
+  if (!workspace.reserve()) return bn_no_memory;
+  void *scale = workspace.take(bytes), *c1 = workspace.take(bytes), *c2 = workspace.take(bytes);
+  void *low = zeros(workspace, bytes), *inv_std = workspace.take(bytes);
+  void* scratch = workspace.take(scratch_bytes);
+
+  args.extent = call.plan.extent;
+  args.scale = scale;
+  args.slope = call.slope;
+  args.stream = call.streams(args.dx.p, {args.dy.p, args.x.p, args.y.p});
+  FinishGradient finish = {(double)call.plan.values(), weight, nullptr, to.dweight, to.dbias,
+                           scale,                      nullptr, nullptr};
+  if (training) {
+    args.mean = from.mean;
+    args.mean_low = from.mean_low;
+    args.c1 = finish.c1 = c1;
+    args.c2 = finish.c2 = c2;
+    finish.inv_std = from.inv_std;
+  } else {
+    args.mean = from.running_mean;
+    args.mean_low = low;
+    finish.inv_std = inv_std;
+    // scale and the unused bias, which lands in c1.
+    kernels.prepare_inference({from.eps, from.running_var, weight, nullptr, scale, c1, inv_std}, 0,
+                              c);
+  }
+
+  Gradient only_residual = args;
+  bool sums = to.dweight || to.dbias || (training && args.dx.p);
+  SumsReduce reduce(call, args, finish);
+  GradientMap map(call, args, training);
+  if (sums) {
+    run_reduce_map(call.plan, scratch, reduce, args.dx.p ? &map : nullptr);
+  } else if (args.dx.p) {
+    run_map(call.plan, map);
+  }
+  if (!args.dx.p && args.dresidual.p) {
+    // g alone: g * 1, as dx of an inference without weight.
+    for (int64_t i = 0; i < c; i++) {
+      if (call.parameter == 8) {
+        static_cast<double*>(scale)[i] = 1;
+      } else {
+        static_cast<float*>(scale)[i] = 1;
+      }
+    }
+    only_residual.dx = args.dresidual;
+    only_residual.dresidual = {};
+    only_residual.stream = false;
+    GradientMap g_map(call, only_residual, false);
+    run_map(call.plan, g_map);
+  }
+  return bn_ok;
+}
+
+}  // namespace
+}  // namespace bn
+
+using bn::Call;
+
+int bn_abi_version() { return BN_ABI_VERSION; }
+
+int bn_detect_isa() { return bn::best_isa(); }
+
+int bn_inference(int isa, int threads, int dtype, int layout, int64_t n, int64_t c, int64_t s,
+                 int activation, double slope, const void* x, int64_t x_pitch, const void* residual,
+                 int64_t residual_pitch, void* y, int64_t y_pitch, const void* running_mean,
+                 const void* running_var, const void* weight, const void* bias, double eps) {
+  Call call(isa, threads, dtype, layout, n, c, s, activation, slope);
+  if (call.status != bn_ok) return call.status;
+  bn::Normalize args = {};
+  args.x = call.data(x, x_pitch);
+  args.residual = call.data(residual, residual_pitch);
+  args.y = call.out(y, y_pitch);
+  call.need(x);
+  call.need(y);
+  call.need_per_channel(running_mean);
+  call.need_per_channel(running_var);
+  if (call.status != bn_ok || call.empty()) return call.status;
+
+  bn::Workspace workspace;
+  int64_t bytes = call.per_channel();
+  for (int i = 0; i < 3; i++) workspace.plan(bytes);
+  if (!workspace.reserve()) return bn_no_memory;
+  void *scale = workspace.take(bytes), *shift = workspace.take(bytes);
+  bn::PrepareInference prepare = {eps, running_var, weight, bias, scale, shift, nullptr};
+  call.kernels->prepare_inference(prepare, 0, c);
+
+  args.extent = call.plan.extent;
+  args.mean = running_mean;
+  args.mean_low = bn::zeros(workspace, bytes);
+  args.scale = scale;
+  args.bias = shift;
+  args.slope = slope;
+  args.stream = call.streams(y, {x, residual});
+  bn::NormalizeMap map(call, args);
+  bn::run_map(call.plan, map);
+  return bn_ok;
+}
+
+int bn_training(int isa, int threads, int dtype, int layout, int64_t n, int64_t c, int64_t s,
+                int activation, double slope, const void* x, int64_t x_pitch, const void* residual,
+                int64_t residual_pitch, void* y, int64_t y_pitch, const void* weight,
+                const void* bias, double eps, void* mean, void* mean_low, void* inv_std,
+                void* running_mean, void* running_var, double momentum) {
+  Call call(isa, threads, dtype, layout, n, c, s, activation, slope);
+  if (call.status != bn_ok) return call.status;
+  bn::Normalize args = {};
+  args.x = call.data(x, x_pitch);
+  args.residual = call.data(residual, residual_pitch);
+  args.y = call.out(y, y_pitch);
+  call.need(x);
+  call.need(y);
+  for (void* p : {mean, mean_low, inv_std}) call.need_per_channel(p);
+  if ((running_mean == nullptr) != (running_var == nullptr)) return bn_bad_argument;
+  if (call.status != bn_ok || call.empty()) return call.status;
+
+  bn::Workspace workspace;
+  int64_t bytes = call.per_channel(), scratch_bytes = bn::reduce_scratch(call.plan);
+  for (int64_t b : {bytes, bytes, scratch_bytes}) workspace.plan(b);
+  if (!workspace.reserve()) return bn_no_memory;
+  void *scale = workspace.take(bytes), *shift = workspace.take(bytes);
+  void* scratch = workspace.take(scratch_bytes);
+
+  bn::FinishTraining finish = {(double)call.plan.values(), eps,   momentum, weight,
+                               bias,                       mean,  mean_low, inv_std,
+                               scale,                      shift, running_mean, running_var};
+  args.extent = call.plan.extent;
+  args.mean = mean;
+  args.mean_low = mean_low;
+  args.scale = scale;
+  args.bias = shift;
+  args.slope = slope;
+  args.stream = call.streams(y, {x, residual});
+  bn::MomentsReduce reduce(call, args.x, finish);
+  bn::NormalizeMap map(call, args);
+  bn::run_reduce_map(call.plan, scratch, reduce, &map);
+  return bn_ok;
+}
+
+int bn_backward_training(int isa, int threads, int dtype, int layout, int64_t n, int64_t c,
+                         int64_t s, int activation, double slope, const void* dy, int64_t dy_pitch,
+                         const void* x, int64_t x_pitch, const void* y, int64_t y_pitch,
+                         const void* weight, const void* mean, const void* mean_low,
+                         const void* inv_std, void* dx, int64_t dx_pitch, void* dresidual,
+                         int64_t dresidual_pitch, void* dweight, void* dbias) {
+  Call call(isa, threads, dtype, layout, n, c, s, activation, slope);
+  if (call.status != bn_ok) return call.status;
+  bn::Gradient args = call.gradient({dy, dy_pitch}, {x, x_pitch}, {y, y_pitch}, {dx, dx_pitch},
+                                    {dresidual, dresidual_pitch});
+  return bn::backward(call, args, {mean, mean_low, inv_std, nullptr, nullptr, 0}, weight,
+                      {dweight, dbias});
+}
+
+int bn_backward_inference(int isa, int threads, int dtype, int layout, int64_t n, int64_t c,
+                          int64_t s, int activation, double slope, const void* dy, int64_t dy_pitch,
+                          const void* x, int64_t x_pitch, const void* y, int64_t y_pitch,
+                          const void* weight, const void* running_mean, const void* running_var,
+                          double eps, void* dx, int64_t dx_pitch, void* dresidual,
+                          int64_t dresidual_pitch, void* dweight, void* dbias) {
+  Call call(isa, threads, dtype, layout, n, c, s, activation, slope);
+  if (call.status != bn_ok) return call.status;
+  if (running_mean == nullptr && c > 0) return bn_bad_argument;
+  bn::Gradient args = call.gradient({dy, dy_pitch}, {x, x_pitch}, {y, y_pitch}, {dx, dx_pitch},
+                                    {dresidual, dresidual_pitch});
+  return bn::backward(call, args, {nullptr, nullptr, nullptr, running_mean, running_var, eps},
+                      weight, {dweight, dbias});
+}

@@ -1,0 +1,43 @@
+// What elements are stored as and computed in. Included by kernel files: no standard library beyond
+// integers, so that nothing compiled for one instruction set can be linked into another.
+#pragma once
+#include <stdint.h>
+
+#if defined(_MSC_VER) && !defined(__clang__)
+#define BN_INLINE static __forceinline
+#else
+#define BN_INLINE static inline __attribute__((always_inline))
+#endif
+
+namespace bn {
+
+struct Bf16 {
+  uint16_t bits;
+};
+struct F16 {
+  uint16_t bits;
+};
+
+// The type a stored element is computed in, E in docs/numerics.md.
+template <class S>
+struct ElementOf {
+  using type = float;
+};
+template <>
+struct ElementOf<double> {
+  using type = double;
+};
+template <class S>
+using Element = typename ElementOf<S>::type;
+
+// Stands for a count of 16 that is known when compiled.
+struct All {};
+
+// The scalar forms of words of the vector vocabulary (simd/scalar.h).
+BN_INLINE double fma(double x, double y, double z) { return __builtin_fma(x, y, z); }
+BN_INLINE double fnma(double x, double y, double z) { return __builtin_fma(-x, y, z); }
+BN_INLINE double clamp0(double x) { return x < 0 ? 0 : x; }
+
+BN_INLINE int64_t min(int64_t a, int64_t b) { return a < b ? a : b; }
+
+}  // namespace bn

@@ -1,0 +1,121 @@
+// The kernels of one instruction set for one data type, as a table of functions: the border between
+// code compiled for that set (kernels/) and code that runs on any CPU (the rest).
+#pragma once
+#include <stdint.h>
+
+namespace bn {
+
+constexpr int64_t kChunk = 256;     // values summed in the element type (docs/numerics.md)
+constexpr int64_t kStrip = 512;     // channels whose lanes a channels-last reduction keeps in cache
+constexpr int64_t kLaneBytes = 2 * 16 * kStrip * 8;  // room for those lanes, in the widest type
+
+// Data arrays with their pitches, and the extent of the problem they share.
+struct Data {
+  const void* p;
+  int64_t pitch;
+};
+struct Out {
+  void* p;
+  int64_t pitch;
+};
+struct Extent {
+  int64_t n, c, s;
+  int64_t values() const { return n * s; }
+};
+
+// y = act((x - mean - mean_low) * scale + bias + residual); per-channel arrays hold all channels.
+struct Normalize {
+  Extent extent;
+  Data x, residual;
+  Out y;
+  const void *mean, *mean_low, *scale, *bias;
+  double slope;
+  bool stream;
+};
+
+// Sums over g = masked dy, and the gradients made from them.
+struct Gradient {
+  Extent extent;
+  Data dy, x, y;
+  Out dx, dresidual;
+  const void *mean, *mean_low, *scale, *c1, *c2;
+  double slope;
+  bool stream;
+};
+
+// What a training forward makes of a channel's moments. Elements of E; any output but mean,
+// mean_low, inv_std, scale and shift may be null.
+struct FinishTraining {
+  double count, eps, momentum;
+  const void *weight, *bias;
+  void *mean, *mean_low, *inv_std;  // saved for backward
+  void *scale, *shift;              // for normalize: private copies, so running_* may alias bias
+  void *running_mean, *running_var;
+};
+
+struct PrepareInference {
+  double eps;
+  const void *running_var, *weight, *bias;
+  void *scale, *shift;
+  void* inv_std;  // may be null
+};
+
+// What backward makes of a channel's sums; dweight, dbias may be null, c1 and c2 are null in
+// inference.
+struct FinishGradient {
+  double count;
+  const void *weight, *inv_std;
+  void *dweight, *dbias, *scale, *c1, *c2;
+};
+
+struct Kernels {
+  // Moments of chunks [q0, q1) of channels [c0, c1), merged in order, into mean[c - c0] (relative to
+  // the channel's first value) and m2[c - c0].
+  void (*moments_ncs)(const Extent&, Data x, int64_t c0, int64_t c1, int64_t q0, int64_t q1,
+                      double* mean, double* m2);
+  void (*moments_nsc)(const Extent&, Data x, int64_t c0, int64_t c1, int64_t q0, int64_t q1,
+                      void* lanes, double* mean, double* m2);
+
+  // Merges segments [1, p) of `segment` values into segment 0, for `count` channels; segment i of
+  // channel c is at [i * width + c].
+  void (*merge_moments)(int64_t width, int64_t count, int64_t p, int64_t segment, int64_t values,
+                        double* mean, double* m2);
+
+  // For channels [c0, c1), whose moments are at [c - c0]; first is the first value of channel 0,
+  // those of the others follow at distance step.
+  void (*finish_training)(const FinishTraining&, const void* first, int64_t step, int64_t c0,
+                          int64_t c1, const double* mean, const double* m2);
+  void (*prepare_inference)(const PrepareInference&, int64_t c0, int64_t c1);
+
+  // [activation][residual]; ncs: samples [n0, n1) of channels [c0, c1); nsc: rows [r0, r1).
+  void (*normalize_ncs[3][2])(const Normalize&, int64_t n0, int64_t n1, int64_t c0, int64_t c1);
+  void (*normalize_nsc[3][2])(const Normalize&, int64_t r0, int64_t r1);
+
+  // [activation]: sums of g and g * (x - mean) over chunks [q0, q1), at [c - c0].
+  void (*sums_ncs[3])(const Gradient&, int64_t c0, int64_t c1, int64_t q0, int64_t q1, double* g,
+                      double* dot);
+  void (*sums_nsc[3])(const Gradient&, int64_t c0, int64_t c1, int64_t q0, int64_t q1, void* lanes,
+                      double* g, double* dot);
+  // Adds segments [1, p) to segment 0.
+  void (*merge_sums)(int64_t width, int64_t count, int64_t p, double* g, double* dot);
+  void (*finish_gradient)(const FinishGradient&, int64_t c0, int64_t c1, const double* g,
+                          const double* dot);
+
+  // [activation][training][dresidual wanted]
+  void (*gradient_ncs[3][2][2])(const Gradient&, int64_t n0, int64_t n1, int64_t c0, int64_t c1);
+  void (*gradient_nsc[3][2][2])(const Gradient&, int64_t r0, int64_t r1);
+};
+
+// One table per instruction set and data type, each in an object file of its own.
+#define BN_TABLES(isa)              \
+  const Kernels& kernels_##isa##_f32(); \
+  const Kernels& kernels_##isa##_f64(); \
+  const Kernels& kernels_##isa##_bf16(); \
+  const Kernels& kernels_##isa##_f16();
+BN_TABLES(scalar)
+BN_TABLES(avx2)
+BN_TABLES(avx512)
+BN_TABLES(neon)
+#undef BN_TABLES
+
+}  // namespace bn

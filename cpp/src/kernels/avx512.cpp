@@ -1,0 +1,13 @@
+// Compiled with -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c.
+#include "../kernels.h"
+#include "../simd/avx512.h"
+
+namespace bn::avx512 {
+#include "common.inl"
+#include "moments.inl"
+#include "normalize.inl"
+#include "gradient.inl"
+#include "table.inl"
+}  // namespace bn::avx512
+
+const bn::Kernels& bn::BN_TABLE() { return avx512::kTable; }

@@ -1,0 +1,186 @@
+// The sums and the gradients of backward. docs/numerics.md, "Gradients".
+
+// g: dy where the activation passed it on. y is read for its sign.
+template <class S, int act, class Count>
+BN_INLINE Vec<Element<S>> masked(const S* dy, const S* y, Count count, Vec<Element<S>> slope) {
+  Vec<Element<S>> zero = splat(Element<S>(0));
+  Vec<Element<S>> g = load(dy, count, zero);
+  if constexpr (act == kRelu) g = if_not_positive(load(y, count, zero), zero, g);
+  if constexpr (act == kLeaky) g = if_not_positive(load(y, count, zero), slope * g, g);
+  return g;
+}
+
+template <class S, int act>
+void sums_ncs(const Gradient& a, int64_t c0, int64_t c1, int64_t q0, int64_t q1, double* g,
+              double* dot) {
+  using E = Element<S>;
+  S dy_buffer[kChunk], x_buffer[kChunk], y_buffer[kChunk];
+  Vec<E> slope = splat((E)a.slope);
+  const Extent& e = a.extent;
+  for (int64_t c = c0; c < c1; c++) {
+    Vec<E> mean = splat(((const E*)a.mean)[c]), low = splat(((const E*)a.mean_low)[c]);
+    int64_t at = c * e.s;
+    double g_c = 0, dot_c = 0;
+    for (int64_t q = q0; q < q1; q++) {
+      int64_t r0 = q * kChunk, n = min(kChunk, e.values() - r0);
+      const S* dy = run_at((const S*)a.dy.p + at, a.dy.pitch, e.s, r0, n, dy_buffer);
+      const S* x = run_at((const S*)a.x.p + at, a.x.pitch, e.s, r0, n, x_buffer);
+      const S* y =
+          act == kIdentity ? dy : run_at((const S*)a.y.p + at, a.y.pitch, e.s, r0, n, y_buffer);
+      Sums<E> sums = reduce_run<E>(n, [&](int64_t i, auto count, Sums<E>& s) {
+        Vec<E> gi = masked<S, act>(dy + i, y + i, count, slope);
+        s.a = s.a + gi;
+        s.b = fma(gi, (load(x + i, count, mean) - mean) - low, s.b);
+      });
+      double g_q = fold(sums.a), dot_q = fold(sums.b);
+      g_c = q == q0 ? g_q : g_c + g_q;
+      dot_c = q == q0 ? dot_q : dot_c + dot_q;
+    }
+    g[c - c0] = g_c;
+    dot[c - c0] = dot_c;
+  }
+}
+
+template <class S, int act>
+void sums_nsc(const Gradient& a, int64_t c0, int64_t c1, int64_t q0, int64_t q1, void* lanes,
+              double* g, double* dot) {
+  using E = Element<S>;
+  Vec<E> zero = splat(E(0)), slope = splat((E)a.slope);
+  for (int64_t q = q0; q < q1; q++) {
+    int64_t r0 = q * kChunk, n = min(kChunk, a.extent.values() - r0);
+    for (int64_t strip = c0; strip < c1; strip += kStrip) {
+      int64_t width = min(kStrip, c1 - strip);
+      const S* dy = (const S*)a.dy.p + r0 * a.dy.pitch + strip;
+      const S* x = (const S*)a.x.p + r0 * a.x.pitch + strip;
+      const S* y = act == kIdentity ? nullptr : (const S*)a.y.p + r0 * a.y.pitch + strip;
+      const E *means = (const E*)a.mean + strip, *lows = (const E*)a.mean_low + strip;
+      auto add = [&](int64_t row, int64_t c, auto count, Sums<E>& s) {
+        const S* y_row = act == kIdentity ? nullptr : y + row * a.y.pitch + c;
+        Vec<E> gi = masked<S, act>(dy + row * a.dy.pitch + c, y_row, count, slope);
+        Vec<E> mean = load(means + c, count, zero), low = load(lows + c, count, zero);
+        s.a = s.a + gi;
+        s.b = fma(gi, (load(x + row * a.x.pitch + c, count, zero) - mean) - low, s.b);
+      };
+      auto sink = [&](int64_t c, auto count, Sums<E> s) {
+        double *g_c = g + (strip - c0) + c, *dot_c = dot + (strip - c0) + c;
+        Vec<double> g_q = widen(s.a), dot_q = widen(s.b);
+        if (q > q0) {
+          g_q = load(g_c, count, splat(0.0)) + g_q;
+          dot_q = load(dot_c, count, splat(0.0)) + dot_q;
+        }
+        store(g_c, count, g_q);
+        store(dot_c, count, dot_q);
+      };
+      reduce_rows<E>(n, width, (E*)lanes, add, sink);
+    }
+  }
+}
+
+template <class E>
+void merge_sums(int64_t width, int64_t channels, int64_t p, double* g, double* dot) {
+  Vec<double> zero = splat(0.0);
+  for (int64_t i = 1; i < p; i++) {
+    for_lanes(channels, [&](int64_t c, auto count) {
+      store(g + c, count, load(g + c, count, zero) + load(g + i * width + c, count, zero));
+      store(dot + c, count, load(dot + c, count, zero) + load(dot + i * width + c, count, zero));
+    });
+  }
+}
+
+template <class E>
+void finish_gradient(const FinishGradient& f, int64_t c0, int64_t c1, const double* g,
+                     const double* dot) {
+  Vec<E> one = splat(E(1));
+  const E *weight = (const E*)f.weight, *inv_std = (const E*)f.inv_std;
+  for_lanes(c1 - c0, [&](int64_t i, auto count) {
+    int64_t c = c0 + i;
+    Vec<double> g_c = load(g + i, count, splat(0.0)), dot_c = load(dot + i, count, splat(0.0));
+    Vec<E> s = load(inv_std + c, count, one), out;
+    store((E*)f.scale + c, count, weight ? s * load(weight + c, count, one) : s);
+    Vec<double> dw = dot_c * widen(s);
+    if (f.c1) {
+      narrow(g_c / splat(f.count), &out);
+      store((E*)f.c1 + c, count, out);
+      narrow((dw * widen(s)) / splat(f.count), &out);
+      store((E*)f.c2 + c, count, out);
+    }
+    if (f.dweight) {
+      narrow(dw, &out);
+      store((E*)f.dweight + c, count, out);
+    }
+    if (f.dbias) {
+      narrow(g_c, &out);
+      store((E*)f.dbias + c, count, out);
+    }
+  });
+}
+
+// dx of 16 values, from their g and their x.
+template <bool training, class E>
+BN_INLINE Vec<E> dx_of(Vec<E> g, Vec<E> x, Vec<E> mean, Vec<E> low, Vec<E> scale, Vec<E> c1,
+                       Vec<E> c2) {
+  if constexpr (!training) return g * scale;
+  return fnma((x - mean) - low, c2, g - c1) * scale;
+}
+
+template <class S, int act, bool training, bool residual>
+void gradient_ncs(const Gradient& a, int64_t n0, int64_t n1, int64_t c0, int64_t c1) {
+  using E = Element<S>;
+  bool past = a.stream;
+  Vec<E> zero = splat(E(0)), slope = splat((E)a.slope);
+  auto channel = [&](const void* values, int64_t c) {
+    return training ? splat(((const E*)values)[c]) : zero;
+  };
+  for (int64_t n = n0; n < n1; n++) {
+    for (int64_t c = c0; c < c1; c++) {
+      int64_t at = c * a.extent.s;
+      const S* dy = (const S*)a.dy.p + n * a.dy.pitch + at;
+      const S* x = (const S*)a.x.p + n * a.x.pitch + at;
+      const S* y = act == kIdentity ? dy : (const S*)a.y.p + n * a.y.pitch + at;
+      S* dx = (S*)a.dx.p + n * a.dx.pitch + at;
+      S* dr = residual ? (S*)a.dresidual.p + n * a.dresidual.pitch + at : nullptr;
+      Vec<E> mean = channel(a.mean, c), low = channel(a.mean_low, c);
+      Vec<E> k1 = channel(a.c1, c), k2 = channel(a.c2, c);
+      Vec<E> scale = splat(((const E*)a.scale)[c]);
+      for_row(a.extent.s, dx, past, [&](int64_t i, auto count) {
+        Vec<E> g = masked<S, act>(dy + i, y + i, count, slope);
+        Vec<E> xi = training ? load(x + i, count, zero) : zero;
+        if constexpr (residual) store(dr + i, count, g);
+        put(past, dx + i, count, dx_of<training>(g, xi, mean, low, scale, k1, k2));
+      });
+    }
+  }
+  if (a.stream) fence();
+}
+
+template <class S, int act, bool training, bool residual>
+void gradient_nsc(const Gradient& a, int64_t r0, int64_t r1) {
+  using E = Element<S>;
+  constexpr int64_t kRows = 4;  // rows that share one load of the per-channel values
+  Vec<E> zero = splat(E(0)), slope = splat((E)a.slope);
+  for (int64_t r = r0; r < r1; r += kRows) {
+    const S* dy = (const S*)a.dy.p + r * a.dy.pitch;
+    const S* x = (const S*)a.x.p + r * a.x.pitch;
+    const S* y = act == kIdentity ? dy : (const S*)a.y.p + r * a.y.pitch;
+    S* dx = (S*)a.dx.p + r * a.dx.pitch;
+    S* dr = residual ? (S*)a.dresidual.p + r * a.dresidual.pitch : nullptr;
+    int64_t rows = min(kRows, r1 - r);
+    bool past = a.stream && a.dx.pitch % 16 == 0;
+    for_row(a.extent.c, dx, past, [&](int64_t c, auto count) {
+      auto channel = [&](const void* values) {
+        return training ? load((const E*)values + c, count, zero) : zero;
+      };
+      Vec<E> mean = channel(a.mean), low = channel(a.mean_low);
+      Vec<E> k1 = channel(a.c1), k2 = channel(a.c2);
+      Vec<E> scale = load((const E*)a.scale + c, count, zero);
+      for (int64_t k = 0; k < rows; k++) {
+        const S* y_row = act == kIdentity ? dy : y + k * a.y.pitch + c;
+        Vec<E> g = masked<S, act>(dy + k * a.dy.pitch + c, y_row, count, slope);
+        Vec<E> xi = training ? load(x + k * a.x.pitch + c, count, zero) : zero;
+        if constexpr (residual) store(dr + k * a.dresidual.pitch + c, count, g);
+        put(past, dx + k * a.dx.pitch + c, count, dx_of<training>(g, xi, mean, low, scale, k1, k2));
+      }
+    });
+  }
+  if (a.stream) fence();
+}

@@ -1,0 +1,247 @@
+// Mean and squared deviations: chunks in the element type, their merge in double.
+// docs/numerics.md, "Statistics".
+
+// The range of a chunk's sum of squares outside which float may have overflowed or lost bits.
+constexpr float kSmallest = 0x1p-80f, kLargest = 0x1p100f;
+
+BN_INLINE Vec<double> operator*(Vec<double> x, double y) { return x * splat(y); }
+BN_INLINE double multiply_add(double x, double y, double z) { return fma(x, y, z); }
+BN_INLINE Vec<double> multiply_add(Vec<double> x, double y, Vec<double> z) {
+  return fma(x, splat(y), z);
+}
+
+// Sums of a chunk about a shift k, made into its moments about the channel's first value.
+template <class V>
+BN_INLINE void chunk_moments(V k, V first, V s1, V s2, double n, V* mean, V* m2) {
+  V dm = s1 * (1 / n);
+  *m2 = clamp0(fnma(s1, dm, s2));
+  *mean = (k - first) + dm;
+}
+
+// Chan, Golub and LeVeque (1979): merges moments b of nb values into moments a of na values.
+template <class V>
+BN_INLINE void merge(double na, V* mean_a, V* m2_a, double nb, V mean_b, V m2_b) {
+  double w = nb / (na + nb);
+  V delta = mean_b - *mean_a;
+  *mean_a = multiply_add(delta, w, *mean_a);
+  *m2_a = multiply_add(delta * delta, na * w, *m2_a + m2_b);
+}
+
+// The sums of a chunk that float cannot hold, in double about its own first value.
+template <class E>
+static void wide_moments(const E* v, int64_t n, double first, double* mean, double* m2) {
+  double k = v[0];
+  Vec<double> kv = splat(k);
+  Sums<double> sums = reduce_run<double>(n, [&](int64_t i, auto count, Sums<double>& s) {
+    Vec<double> d = widen(load(v + i, count, splat(E(v[0])))) - kv;
+    s.a = s.a + d;
+    s.b = fma(d, d, s.b);
+  });
+  chunk_moments(k, first, fold(sums.a), fold(sums.b), (double)n, mean, m2);
+}
+
+BN_INLINE bool in_range(double, double) { return true; }
+BN_INLINE bool in_range(float s1, float s2) {
+  return (s1 == 0 && s2 == 0) || (s2 >= kSmallest && s2 <= kLargest);
+}
+BN_INLINE bool all_in_range(Vec<double>) { return true; }
+BN_INLINE bool all_in_range(Vec<float> s2) { return all_within(s2, kSmallest, kLargest); }
+
+// The number of leading values whose mean is the shift: a power of two, so that the mean of equal
+// values is exact.
+BN_INLINE int64_t head_of(int64_t n) {
+  int64_t h = 16;
+  while (h > n) h /= 2;
+  return h;
+}
+
+template <class S>
+BN_INLINE void run_moments(const S* v, int64_t n, double first, double* mean, double* m2) {
+  using E = Element<S>;
+  Vec<E> zero = splat(E(0));
+  int64_t h = head_of(n);
+  E k = fold(h == 16 ? load(v) : load(v, h, zero)) * (E(1) / (E)h);
+  Vec<E> kv = splat(k);
+  Sums<E> sums = reduce_run<E>(n, [&](int64_t i, auto count, Sums<E>& s) {
+    Vec<E> d = load(v + i, count, kv) - kv;
+    s.a = s.a + d;
+    s.b = fma(d, d, s.b);
+  });
+  E s1 = fold(sums.a), s2 = fold(sums.b);
+  if (in_range(s1, s2)) {
+    chunk_moments<double>(k, first, s1, s2, (double)n, mean, m2);
+  } else {
+    E wide[kChunk];
+    for_lanes(n, [&](int64_t i, auto count) { store(wide + i, count, load(v + i, count, zero)); });
+    wide_moments(wide, n, first, mean, m2);
+  }
+}
+
+template <class S>
+void moments_ncs(const Extent& e, Data x, int64_t c0, int64_t c1, int64_t q0, int64_t q1,
+                 double* mean, double* m2) {
+  S buffer[kChunk];
+  for (int64_t c = c0; c < c1; c++) {
+    const S* channel = (const S*)x.p + c * e.s;
+    double first = value_at(channel), mean_c = 0, m2_c = 0;
+    for (int64_t q = q0; q < q1; q++) {
+      int64_t r0 = q * kChunk, n = min(kChunk, e.values() - r0);
+      double mean_q, m2_q;
+      run_moments(run_at(channel, x.pitch, e.s, r0, n, buffer), n, first, &mean_q, &m2_q);
+      if (q == q0) {
+        mean_c = mean_q;
+        m2_c = m2_q;
+      } else {
+        merge((double)((q - q0) * kChunk), &mean_c, &m2_c, (double)n, mean_q, m2_q);
+      }
+    }
+    mean[c - c0] = mean_c;
+    m2[c - c0] = m2_c;
+  }
+}
+
+// The shift of 16 channels: the mean of the first h rows.
+template <class S, class Count>
+BN_INLINE Vec<Element<S>> head_mean(const S* p, int64_t pitch, int64_t n, Count count) {
+  using E = Element<S>;
+  Vec<E> zero = splat(E(0));
+  int64_t h = head_of(n);
+  Vec<E> sum = fold_lanes<0, 1>(
+      [&](int64_t l) { return l < h ? load(p + l * pitch, count, zero) : zero; });
+  return sum * splat(E(1) / (E)h);
+}
+
+// Replaces the moments of those of 16 channels that float cannot hold.
+template <class S, class Count>
+static void mend(const S* first, const S* rows, int64_t pitch, int64_t n, Count count,
+                 Sums<Element<S>> s, Vec<double>* mean, Vec<double>* m2) {
+  using E = Element<S>;
+  E s1[16], s2[16], column[kChunk];
+  double mean_out[16], m2_out[16];
+  store(s1, s.a);
+  store(s2, s.b);
+  store(mean_out, *mean);
+  store(m2_out, *m2);
+  for (int64_t c = 0; c < lanes_of(count); c++) {
+    if (in_range(s1[c], s2[c])) continue;
+    for (int64_t r = 0; r < n; r++) column[r] = value_at(rows + r * pitch + c);
+    wide_moments(column, n, value_at(first + c), mean_out + c, m2_out + c);
+  }
+  *mean = load(mean_out);
+  *m2 = load(m2_out);
+}
+
+template <class S>
+void moments_nsc(const Extent& e, Data x, int64_t c0, int64_t c1, int64_t q0, int64_t q1,
+                 void* lanes, double* mean, double* m2) {
+  using E = Element<S>;
+  Vec<E> zero = splat(E(0));
+  E shift[kStrip];
+  for (int64_t q = q0; q < q1; q++) {
+    int64_t r0 = q * kChunk, n = min(kChunk, e.values() - r0);
+    for (int64_t strip = c0; strip < c1; strip += kStrip) {
+      int64_t width = min(kStrip, c1 - strip), pitch = x.pitch;
+      const S *first = (const S*)x.p + strip, *rows = first + r0 * pitch;
+      double *mean_s = mean + (strip - c0), *m2_s = m2 + (strip - c0);
+      for_lanes(width, [&](int64_t c, auto count) {
+        store(shift + c, head_mean(rows + c, pitch, n, count));
+      });
+      auto add = [&](int64_t row, int64_t c, auto count, Sums<E>& s) {
+        Vec<E> k = load(shift + c);
+        Vec<E> d = load(rows + row * pitch + c, count, k) - k;
+        s.a = s.a + d;
+        s.b = fma(d, d, s.b);
+      };
+      auto sink = [&](int64_t c, auto count, Sums<E> s) {
+        Vec<double> k = widen(load(shift + c));
+        Vec<double> first_c = widen(load(first + c, count, zero)), mean_q, m2_q;
+        chunk_moments(k, first_c, widen(s.a), widen(s.b), (double)n, &mean_q, &m2_q);
+        if (!all_in_range(s.b)) mend(first + c, rows + c, pitch, n, count, s, &mean_q, &m2_q);
+        if (q > q0) {
+          Vec<double> mean_c = load(mean_s + c, count, splat(0.0));
+          Vec<double> m2_c = load(m2_s + c, count, splat(0.0));
+          merge((double)((q - q0) * kChunk), &mean_c, &m2_c, (double)n, mean_q, m2_q);
+          mean_q = mean_c;
+          m2_q = m2_c;
+        }
+        store(mean_s + c, count, mean_q);
+        store(m2_s + c, count, m2_q);
+      };
+      reduce_rows<E>(n, width, (E*)lanes, add, sink);
+    }
+  }
+}
+
+template <class E>
+void merge_moments(int64_t width, int64_t channels, int64_t p, int64_t segment, int64_t values,
+                   double* mean, double* m2) {
+  Vec<double> zero = splat(0.0);
+  for (int64_t i = 1; i < p; i++) {
+    double na = (double)(i * segment), nb = (double)min(segment, values - i * segment);
+    for_lanes(channels, [&](int64_t c, auto count) {
+      Vec<double> mean_a = load(mean + c, count, zero), m2_a = load(m2 + c, count, zero);
+      merge(na, &mean_a, &m2_a, nb, load(mean + i * width + c, count, zero),
+            load(m2 + i * width + c, count, zero));
+      store(mean + c, count, mean_a);
+      store(m2 + c, count, m2_a);
+    });
+  }
+}
+
+// running = momentum * now + (1 - momentum) * running, in double.
+template <class E, class Count>
+BN_INLINE void move_running(E* running, Count count, double momentum, Vec<double> now) {
+  Vec<double> old = widen(load(running, count, splat(E(0))));
+  Vec<E> moved;
+  narrow(fma(splat(momentum), now, splat(1 - momentum) * old), &moved);
+  store(running, count, moved);
+}
+
+template <class S>
+void finish_training(const FinishTraining& f, const void* first, int64_t step, int64_t c0,
+                     int64_t c1, const double* mean, const double* m2) {
+  using E = Element<S>;
+  Vec<E> zero = splat(E(0)), one = splat(E(1));
+  const E *weight = (const E*)f.weight, *bias = (const E*)f.bias;
+  for_lanes(c1 - c0, [&](int64_t i, auto count) {
+    int64_t c = c0 + i;
+    E origin[16] = {};
+    for (int64_t l = 0; l < 16 && c + l < c1; l++) {
+      origin[l] = value_at((const S*)first + (c + l) * step);
+    }
+    Vec<double> k = widen(load(origin));
+    Vec<double> mean_c = load(mean + i, count, splat(0.0));
+    Vec<double> m2_c = load(m2 + i, count, splat(0.0));
+    Vec<double> var = m2_c / splat(f.count), whole = k + mean_c;
+    Vec<E> high, low, inv_std;
+    narrow(whole, &high);
+    narrow((k - widen(high)) + mean_c, &low);
+    narrow(splat(1.0) / root(var + splat(f.eps)), &inv_std);
+    store((E*)f.mean + c, count, high);
+    store((E*)f.mean_low + c, count, low);
+    store((E*)f.inv_std + c, count, inv_std);
+    store((E*)f.scale + c, count, weight ? inv_std * load(weight + c, count, one) : inv_std);
+    store((E*)f.shift + c, count, bias ? load(bias + c, count, zero) : zero);
+    if (f.running_mean) {
+      Vec<double> unbiased = m2_c / splat(f.count - 1);
+      move_running((E*)f.running_mean + c, count, f.momentum, whole);
+      move_running((E*)f.running_var + c, count, f.momentum, unbiased);
+    }
+  });
+}
+
+template <class E>
+void prepare_inference(const PrepareInference& f, int64_t c0, int64_t c1) {
+  Vec<E> zero = splat(E(0)), one = splat(E(1));
+  const E *var = (const E*)f.running_var + c0, *weight = (const E*)f.weight;
+  const E* bias = (const E*)f.bias;
+  for_lanes(c1 - c0, [&](int64_t i, auto count) {
+    int64_t c = c0 + i;
+    Vec<E> biased;
+    narrow(widen(load(var + i, count, one)) + splat(f.eps), &biased);
+    Vec<E> inv_std = one / root(biased);
+    if (f.inv_std) store((E*)f.inv_std + c, count, inv_std);
+    store((E*)f.scale + c, count, weight ? inv_std * load(weight + c, count, one) : inv_std);
+    store((E*)f.shift + c, count, bias ? load(bias + c, count, zero) : zero);
+  });
+}

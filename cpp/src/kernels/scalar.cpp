@@ -1,0 +1,13 @@
+// Portable C++; compiled with nothing beyond the platform's baseline.
+#include "../kernels.h"
+#include "../simd/scalar.h"
+
+namespace bn::scalar {
+#include "common.inl"
+#include "moments.inl"
+#include "normalize.inl"
+#include "gradient.inl"
+#include "table.inl"
+}  // namespace bn::scalar
+
+const bn::Kernels& bn::BN_TABLE() { return scalar::kTable; }

@@ -1,0 +1,169 @@
+#include "parallel.h"
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <system_error>
+#include <thread>
+
+#if defined(_OPENMP)
+#include <omp.h>
+#endif
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace bn {
+namespace {
+
+constexpr int kMostWorkers = 256;
+constexpr int kSpins = 2000;  // some 50 us of waiting awake for the next call, then sleep
+
+void pause() {
+#if defined(__x86_64__)
+  _mm_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
+#endif
+}
+
+// Tasks of one worker, which others may take from when theirs are done.
+struct alignas(64) Range {
+  std::atomic<int64_t> next;
+  int64_t end;
+};
+
+struct Job {
+  Run run;
+  void* context;
+  int workers;
+  Range ranges[kMostWorkers];
+
+  void work(int worker) {
+    for (int i = 0; i < workers; i++) {
+      Range& range = ranges[(worker + i) % workers];
+      for (;;) {
+        int64_t task = range.next.fetch_add(1, std::memory_order_relaxed);
+        if (task >= range.end) break;
+        run(context, task, worker);
+      }
+    }
+  }
+};
+
+class Team {
+ public:
+  // Runs the tasks together with the team, or returns false when it is busy.
+  bool run(int threads, int64_t count, Run task, void* context) {
+    if (busy_.test_and_set(std::memory_order_acquire)) return false;
+    if (!started_ && !start()) {
+      busy_.clear(std::memory_order_release);
+      return false;
+    }
+    job_.run = task;
+    job_.context = context;
+    job_.workers = threads;
+    for (int i = 0; i < threads; i++) {
+      job_.ranges[i].next.store(count * i / threads, std::memory_order_relaxed);
+      job_.ranges[i].end = count * (i + 1) / threads;
+    }
+    open();
+    job_.work(0);
+    // A leader that has joined may still be at a task; one that has not will find the job closed.
+    state_.fetch_and(~kOpen, std::memory_order_acq_rel);
+    while ((state_.load(std::memory_order_acquire) & kJoined) != 0) pause();
+    busy_.clear(std::memory_order_release);
+    return true;
+  }
+
+ private:
+  // state_: is the leader inside the job, may it be joined, and the job's number above that.
+  static constexpr uint64_t kJoined = 1, kOpen = 2, kNumber = 4;
+
+  bool start() {
+    try {
+      std::thread([this] { lead(); }).detach();
+    } catch (const std::system_error&) {
+      return false;
+    }
+    started_ = true;
+    return true;
+  }
+
+  void open() {
+    number_ += kNumber;
+    state_.store(number_ | kOpen, std::memory_order_seq_cst);
+    if (asleep_.load(std::memory_order_seq_cst)) {
+      std::lock_guard<std::mutex> lock(mutex_);
+      wake_.notify_one();
+    }
+  }
+
+  [[noreturn]] void lead() {
+    uint64_t last = 0;  // the job worked at last: not to be joined again while its caller is busy
+    for (;;) {
+      uint64_t seen = wait(last);
+      if (!state_.compare_exchange_strong(seen, seen | kJoined, std::memory_order_acq_rel)) continue;
+      last = seen;
+      int helpers = job_.workers - 1;
+#if defined(_OPENMP)
+      if (helpers > 1) {
+#pragma omp parallel num_threads(helpers)
+        job_.work(1 + omp_get_thread_num());
+      } else {
+        job_.work(1);
+      }
+#else
+      job_.work(1);
+      (void)helpers;
+#endif
+      state_.fetch_and(~kJoined, std::memory_order_acq_rel);
+    }
+  }
+
+  // The state of an open job other than `last`: awake for a while, then asleep.
+  uint64_t wait(uint64_t last) {
+    uint64_t seen;
+    auto fresh = [&] {
+      seen = state_.load(std::memory_order_seq_cst);
+      return (seen & kOpen) != 0 && seen != last;
+    };
+    for (int i = 0; i < kSpins; i++) {
+      if (fresh()) return seen;
+      pause();
+    }
+    std::unique_lock<std::mutex> lock(mutex_);
+    asleep_.store(true, std::memory_order_seq_cst);
+    wake_.wait(lock, fresh);
+    asleep_.store(false, std::memory_order_relaxed);
+    return seen;
+  }
+
+  std::atomic_flag busy_ = ATOMIC_FLAG_INIT;
+  bool started_ = false;
+  std::atomic<uint64_t> state_{0};
+  uint64_t number_ = 0;
+  std::atomic<bool> asleep_{false};
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  Job job_;
+};
+
+// Never destroyed: its leader may outlive main.
+Team& team() {
+  static Team* const the_team = new Team;
+  return *the_team;
+}
+
+}  // namespace
+
+void run_tasks(int threads, int64_t count, Run run, void* context) {
+  int workers = (int)std::min<int64_t>({threads, count, kMostWorkers});
+  if (!team().run(workers, count, run, context)) {
+    for (int64_t i = 0; i < count; i++) run(context, i, 0);
+  }
+}
+
+}  // namespace bn

@@ -1,0 +1,33 @@
+// Who runs on how many threads.
+//
+// There is one team in the process: a leader thread of ours and the OpenMP threads it leads. libgomp
+// keeps a pool for every thread that opens a parallel region; as only the leader does, 200 calling
+// threads leave one pool behind, not 200. A caller always works on its own tasks; the team joins in
+// if it is free and awake in time. A caller that finds it busy works alone.
+#pragma once
+#include <cstdint>
+#include <type_traits>
+
+namespace bn {
+
+// Tasks [0, count), each run once, by at most `threads` workers; run(task, worker) with worker <
+// threads, worker 0 being the caller. Neighbouring tasks go to one worker where speeds allow, the
+// same ones every time. Returns when all are done. run must not throw.
+using Run = void (*)(void* context, int64_t task, int worker);
+void run_tasks(int threads, int64_t count, Run run, void* context);
+
+template <class F>
+void parallel_for(int threads, int64_t count, F&& f) {
+  if (threads <= 1 || count <= 1) {
+    for (int64_t i = 0; i < count; i++) f(i, 0);
+    return;
+  }
+  run_tasks(
+      threads, count,
+      [](void* context, int64_t task, int worker) {
+        (*static_cast<std::remove_reference_t<F>*>(context))(task, worker);
+      },
+      &f);
+}
+
+}  // namespace bn

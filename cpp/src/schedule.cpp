@@ -1,0 +1,146 @@
+#include "schedule.h"
+
+#include <algorithm>
+
+#include "dispatch.h"
+#include "parallel.h"
+
+namespace bn {
+namespace {
+
+constexpr int64_t kWorthAThread = 64 << 10;  // bytes that one more thread should have to itself
+constexpr int64_t kTile = 64 << 10;          // bytes of one array in a task: a fraction of any L2
+constexpr int64_t kPage = 4 << 10;
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// Channels per task of a reduction, when there are too few segments to go round.
+int64_t channels_per_task(const Plan& plan) {
+  int64_t c = plan.extent.c, wanted = 2 * plan.workers();
+  if (plan.segments() >= wanted || plan.workers() == 1) return c;
+  int64_t groups = ceil_div(wanted, plan.segments());
+  return std::max<int64_t>(64, ceil_div(ceil_div(c, groups), 16) * 16);
+}
+
+// Channels that one worker sums and then maps while they are in its L2. 0: channels are too few to
+// go round, or one is more than the cache holds.
+int64_t channels_per_tile(const Plan& plan) {
+  int64_t row = plan.extent.s * plan.element;
+  int64_t channel = plan.values() * plan.element * plan.arrays;
+  int64_t workers = plan.workers();
+  if (workers > 1 && plan.extent.c < 4 * workers) return 0;
+  // A page of every sample at a time, so that short rows do not cost a page walk each.
+  int64_t by_page = ceil_div(kPage, std::max<int64_t>(row, 1));
+  int64_t by_cache = std::max<int64_t>(caches().l2 / 2 / std::max<int64_t>(channel, 1), 1);
+  int64_t by_workers = std::max<int64_t>(plan.extent.c / (4 * workers), 1);
+  return std::min({by_page, by_cache, workers > 1 ? by_workers : plan.extent.c});
+}
+
+void map_ncs(const Plan& plan, Map& map) {
+  const Extent& e = plan.extent;
+  int64_t row = std::max<int64_t>(e.s * plan.element, 1);
+  int64_t width = std::clamp<int64_t>(kTile / row, 1, e.c);
+  int64_t height = width == e.c ? std::clamp<int64_t>(kTile / (row * e.c), 1, e.n) : 1;
+  int64_t length = width == 1 ? std::min(e.s, std::max<int64_t>(kTile / plan.element, 16)) : e.s;
+  int64_t across = ceil_div(e.c, width), down = ceil_div(e.n, height), along = ceil_div(e.s, length);
+  parallel_for(plan.workers(), down * across * along, [&](int64_t task, int) {
+    int64_t n0 = task / (across * along) * height, c0 = task / along % across * width;
+    int64_t s0 = task % along * length;
+    map.ncs(n0, std::min(n0 + height, e.n), c0, std::min(c0 + width, e.c), s0,
+            std::min(s0 + length, e.s));
+  });
+}
+
+void map_nsc(const Plan& plan, Map& map) {
+  int64_t row = std::max<int64_t>(plan.extent.c * plan.element, 1);
+  int64_t rows = std::max<int64_t>(kTile / row / 8 * 8, 8);
+  parallel_for(plan.workers(), ceil_div(plan.values(), rows), [&](int64_t task, int) {
+    map.nsc(task * rows, std::min((task + 1) * rows, plan.values()));
+  });
+}
+
+struct Scratch {
+  double *a, *b;  // [segments][channels]
+  char* lanes;    // [workers][kLaneBytes], channels last only
+
+  Scratch(const Plan& plan, void* memory) {
+    int64_t count = plan.segments() * plan.extent.c;
+    lanes = static_cast<char*>(memory);
+    int64_t lane_bytes = plan.channels_last ? plan.workers() * kLaneBytes : 0;
+    a = reinterpret_cast<double*>(lanes + lane_bytes);
+    b = a + count;
+  }
+};
+
+// A channel tile at a time: summed, then mapped while it is in L2. One trip to memory.
+void by_tiles(const Plan& plan, Scratch& scratch, int64_t width, Reduce& reduce, Map* map) {
+  const Extent& e = plan.extent;
+  int64_t segments = plan.segments(), per = plan.chunks_per_segment();
+  parallel_for(plan.workers(), ceil_div(e.c, width), [&](int64_t task, int) {
+    int64_t c0 = task * width, c1 = std::min(c0 + width, e.c), channels = c1 - c0;
+    double *a = scratch.a + c0 * segments, *b = scratch.b + c0 * segments;
+    for (int64_t p = 0; p < segments; p++) {
+      reduce.ncs(c0, c1, p * per, std::min((p + 1) * per, plan.chunks()), a + p * channels,
+                 b + p * channels);
+    }
+    reduce.merge(channels, channels, segments, a, b);
+    reduce.finish(c0, c1, a, b);
+    if (map) map->ncs(0, e.n, c0, c1, 0, e.s);
+  });
+}
+
+// All sums first, segments side by side, then the map.
+void by_segments(const Plan& plan, Scratch& scratch, Reduce& reduce, Map* map) {
+  int64_t c = plan.extent.c, segments = plan.segments(), per = plan.chunks_per_segment();
+  int64_t width = channels_per_task(plan), groups = ceil_div(c, width);
+  parallel_for(plan.workers(), segments * groups, [&](int64_t task, int worker) {
+    int64_t p = task / groups, c0 = task % groups * width, c1 = std::min(c0 + width, c);
+    int64_t q0 = p * per, q1 = std::min(q0 + per, plan.chunks()), at = p * c + c0;
+    if (plan.channels_last) {
+      reduce.nsc(c0, c1, q0, q1, scratch.lanes + worker * kLaneBytes, scratch.a + at,
+                 scratch.b + at);
+    } else {
+      reduce.ncs(c0, c1, q0, q1, scratch.a + at, scratch.b + at);
+    }
+  });
+  // The merge reads segments * c pairs; only a large one is worth splitting.
+  int64_t part = segments * c * 16 < kWorthAThread ? c : 256;
+  parallel_for(plan.workers(), ceil_div(c, part), [&](int64_t task, int) {
+    int64_t c0 = task * part, c1 = std::min(c0 + part, c);
+    reduce.merge(c, c1 - c0, segments, scratch.a + c0, scratch.b + c0);
+    reduce.finish(c0, c1, scratch.a + c0, scratch.b + c0);
+  });
+  if (map) run_map(plan, *map);
+}
+
+}  // namespace
+
+int Plan::workers() const {
+  int64_t worth = bytes() * arrays / kWorthAThread;
+  return (int)std::clamp<int64_t>(worth, 1, threads);
+}
+
+void run_map(const Plan& plan, Map& map) {
+  if (plan.channels_last) {
+    map_nsc(plan, map);
+  } else {
+    map_ncs(plan, map);
+  }
+}
+
+int64_t reduce_scratch(const Plan& plan) {
+  int64_t lanes = plan.channels_last ? plan.workers() * kLaneBytes : 0;
+  return lanes + 2 * plan.segments() * plan.extent.c * (int64_t)sizeof(double);
+}
+
+void run_reduce_map(const Plan& plan, void* memory, Reduce& reduce, Map* map) {
+  Scratch scratch(plan, memory);
+  int64_t width = plan.channels_last ? 0 : channels_per_tile(plan);
+  if (width > 0) {
+    by_tiles(plan, scratch, width, reduce, map);
+  } else {
+    by_segments(plan, scratch, reduce, map);
+  }
+}
+
+}  // namespace bn

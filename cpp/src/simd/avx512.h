@@ -1,0 +1,185 @@
+// The vector vocabulary on AVX-512 (F, BW, DQ, VL): 16 lanes of float or double.
+// scalar.h says what each word means.
+#pragma once
+#include <immintrin.h>
+
+#include "../element.h"
+
+namespace bn::avx512 {
+
+template <class E>
+struct Vec;
+template <>
+struct Vec<float> {
+  __m512 v;
+};
+template <>
+struct Vec<double> {
+  __m512d a, b;
+};
+
+BN_INLINE __mmask16 first(int64_t n) { return (__mmask16)((1u << n) - 1); }
+
+// ---- float
+
+BN_INLINE Vec<float> splat(float x) { return {_mm512_set1_ps(x)}; }
+BN_INLINE Vec<float> load(const float* p) { return {_mm512_loadu_ps(p)}; }
+BN_INLINE Vec<float> load(const float* p, int64_t n, Vec<float> rest) {
+  return {_mm512_mask_loadu_ps(rest.v, first(n), p)};
+}
+BN_INLINE void store(float* p, Vec<float> x) { _mm512_storeu_ps(p, x.v); }
+BN_INLINE void store(float* p, int64_t n, Vec<float> x) { _mm512_mask_storeu_ps(p, first(n), x.v); }
+BN_INLINE void stream(float* p, Vec<float> x) { _mm512_stream_ps(p, x.v); }
+
+BN_INLINE Vec<float> operator+(Vec<float> x, Vec<float> y) { return {_mm512_add_ps(x.v, y.v)}; }
+BN_INLINE Vec<float> operator-(Vec<float> x, Vec<float> y) { return {_mm512_sub_ps(x.v, y.v)}; }
+BN_INLINE Vec<float> operator*(Vec<float> x, Vec<float> y) { return {_mm512_mul_ps(x.v, y.v)}; }
+BN_INLINE Vec<float> operator/(Vec<float> x, Vec<float> y) { return {_mm512_div_ps(x.v, y.v)}; }
+BN_INLINE Vec<float> root(Vec<float> x) { return {_mm512_sqrt_ps(x.v)}; }
+BN_INLINE Vec<float> fma(Vec<float> x, Vec<float> y, Vec<float> z) {
+  return {_mm512_fmadd_ps(x.v, y.v, z.v)};
+}
+BN_INLINE Vec<float> fnma(Vec<float> x, Vec<float> y, Vec<float> z) {
+  return {_mm512_fnmadd_ps(x.v, y.v, z.v)};
+}
+// maxps returns its second operand when one is NaN or both are zero.
+BN_INLINE Vec<float> clamp0(Vec<float> x) { return {_mm512_max_ps(_mm512_setzero_ps(), x.v)}; }
+BN_INLINE Vec<float> if_negative(Vec<float> x, Vec<float> then, Vec<float> otherwise) {
+  return {_mm512_mask_mov_ps(otherwise.v, _mm512_cmp_ps_mask(x.v, _mm512_setzero_ps(), _CMP_LT_OQ),
+                             then.v)};
+}
+BN_INLINE Vec<float> if_not_positive(Vec<float> x, Vec<float> then, Vec<float> otherwise) {
+  return {_mm512_mask_mov_ps(otherwise.v, _mm512_cmp_ps_mask(x.v, _mm512_setzero_ps(), _CMP_LE_OQ),
+                             then.v)};
+}
+BN_INLINE bool all_within(Vec<float> x, float low, float high) {
+  return (_mm512_cmp_ps_mask(x.v, _mm512_set1_ps(low), _CMP_GE_OQ) &
+          _mm512_cmp_ps_mask(x.v, _mm512_set1_ps(high), _CMP_LE_OQ)) == 0xffff;
+}
+BN_INLINE float fold(Vec<float> x) {
+  __m256 e = _mm256_add_ps(_mm512_castps512_ps256(x.v), _mm512_extractf32x8_ps(x.v, 1));
+  __m128 q = _mm_add_ps(_mm256_castps256_ps128(e), _mm256_extractf128_ps(e, 1));
+  q = _mm_add_ps(q, _mm_movehl_ps(q, q));
+  return _mm_cvtss_f32(_mm_add_ss(q, _mm_movehdup_ps(q)));
+}
+
+// ---- double
+
+BN_INLINE Vec<double> splat(double x) { return {_mm512_set1_pd(x), _mm512_set1_pd(x)}; }
+BN_INLINE Vec<double> load(const double* p) { return {_mm512_loadu_pd(p), _mm512_loadu_pd(p + 8)}; }
+BN_INLINE Vec<double> load(const double* p, int64_t n, Vec<double> rest) {
+  __mmask16 m = first(n);
+  return {_mm512_mask_loadu_pd(rest.a, (__mmask8)m, p),
+          _mm512_mask_loadu_pd(rest.b, (__mmask8)(m >> 8), p + 8)};
+}
+BN_INLINE void store(double* p, Vec<double> x) {
+  _mm512_storeu_pd(p, x.a);
+  _mm512_storeu_pd(p + 8, x.b);
+}
+BN_INLINE void store(double* p, int64_t n, Vec<double> x) {
+  __mmask16 m = first(n);
+  _mm512_mask_storeu_pd(p, (__mmask8)m, x.a);
+  _mm512_mask_storeu_pd(p + 8, (__mmask8)(m >> 8), x.b);
+}
+BN_INLINE void stream(double* p, Vec<double> x) {
+  _mm512_stream_pd(p, x.a);
+  _mm512_stream_pd(p + 8, x.b);
+}
+
+BN_INLINE Vec<double> operator+(Vec<double> x, Vec<double> y) {
+  return {_mm512_add_pd(x.a, y.a), _mm512_add_pd(x.b, y.b)};
+}
+BN_INLINE Vec<double> operator-(Vec<double> x, Vec<double> y) {
+  return {_mm512_sub_pd(x.a, y.a), _mm512_sub_pd(x.b, y.b)};
+}
+BN_INLINE Vec<double> operator*(Vec<double> x, Vec<double> y) {
+  return {_mm512_mul_pd(x.a, y.a), _mm512_mul_pd(x.b, y.b)};
+}
+BN_INLINE Vec<double> operator/(Vec<double> x, Vec<double> y) {
+  return {_mm512_div_pd(x.a, y.a), _mm512_div_pd(x.b, y.b)};
+}
+BN_INLINE Vec<double> root(Vec<double> x) { return {_mm512_sqrt_pd(x.a), _mm512_sqrt_pd(x.b)}; }
+BN_INLINE Vec<double> fma(Vec<double> x, Vec<double> y, Vec<double> z) {
+  return {_mm512_fmadd_pd(x.a, y.a, z.a), _mm512_fmadd_pd(x.b, y.b, z.b)};
+}
+BN_INLINE Vec<double> fnma(Vec<double> x, Vec<double> y, Vec<double> z) {
+  return {_mm512_fnmadd_pd(x.a, y.a, z.a), _mm512_fnmadd_pd(x.b, y.b, z.b)};
+}
+BN_INLINE Vec<double> clamp0(Vec<double> x) {
+  __m512d zero = _mm512_setzero_pd();
+  return {_mm512_max_pd(zero, x.a), _mm512_max_pd(zero, x.b)};
+}
+BN_INLINE Vec<double> if_negative(Vec<double> x, Vec<double> then, Vec<double> otherwise) {
+  __m512d zero = _mm512_setzero_pd();
+  return {_mm512_mask_mov_pd(otherwise.a, _mm512_cmp_pd_mask(x.a, zero, _CMP_LT_OQ), then.a),
+          _mm512_mask_mov_pd(otherwise.b, _mm512_cmp_pd_mask(x.b, zero, _CMP_LT_OQ), then.b)};
+}
+BN_INLINE Vec<double> if_not_positive(Vec<double> x, Vec<double> then, Vec<double> otherwise) {
+  __m512d zero = _mm512_setzero_pd();
+  return {_mm512_mask_mov_pd(otherwise.a, _mm512_cmp_pd_mask(x.a, zero, _CMP_LE_OQ), then.a),
+          _mm512_mask_mov_pd(otherwise.b, _mm512_cmp_pd_mask(x.b, zero, _CMP_LE_OQ), then.b)};
+}
+BN_INLINE double fold(Vec<double> x) {
+  __m512d e = _mm512_add_pd(x.a, x.b);
+  __m256d q = _mm256_add_pd(_mm512_castpd512_pd256(e), _mm512_extractf64x4_pd(e, 1));
+  __m128d d = _mm_add_pd(_mm256_castpd256_pd128(q), _mm256_extractf128_pd(q, 1));
+  return _mm_cvtsd_f64(_mm_add_sd(d, _mm_unpackhi_pd(d, d)));
+}
+
+// ---- between the two
+
+BN_INLINE Vec<double> widen(Vec<float> x) {
+  return {_mm512_cvtps_pd(_mm512_castps512_ps256(x.v)),
+          _mm512_cvtps_pd(_mm512_extractf32x8_ps(x.v, 1))};
+}
+BN_INLINE Vec<double> widen(Vec<double> x) { return x; }
+BN_INLINE void narrow(Vec<double> x, Vec<float>* out) {
+  out->v = _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(x.a)), _mm512_cvtpd_ps(x.b), 1);
+}
+BN_INLINE void narrow(Vec<double> x, Vec<double>* out) { *out = x; }
+
+// ---- 16-bit storage
+
+BN_INLINE Vec<float> from_bits(Bf16, __m256i h) {
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16))};
+}
+BN_INLINE Vec<float> from_bits(F16, __m256i h) { return {_mm512_cvtph_ps(h)}; }
+BN_INLINE __m256i to_bits(Bf16, Vec<float> x) {
+  // vcvtneps2bf16 flushes subnormals, so the rounding is done on integers, on every CPU.
+  __m512i b = _mm512_castps_si512(x.v);
+  __m512i odd = _mm512_and_si512(_mm512_srli_epi32(b, 16), _mm512_set1_epi32(1));
+  __m512i rounded = _mm512_add_epi32(b, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+  __m512i quiet = _mm512_or_si512(b, _mm512_set1_epi32(0x400000));
+  __mmask16 nan = _mm512_cmp_ps_mask(x.v, x.v, _CMP_UNORD_Q);
+  return _mm512_cvtepi32_epi16(_mm512_srli_epi32(_mm512_mask_mov_epi32(rounded, nan, quiet), 16));
+}
+BN_INLINE __m256i to_bits(F16, Vec<float> x) {
+  return _mm512_cvtps_ph(x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+
+template <class H>
+BN_INLINE Vec<float> load(const H* p) {
+  return from_bits(H{}, _mm256_loadu_si256((const __m256i*)p));
+}
+template <class H>
+BN_INLINE Vec<float> load(const H* p, int64_t n, Vec<float> rest) {
+  Vec<float> x = from_bits(H{}, _mm256_maskz_loadu_epi16(first(n), p));
+  return {_mm512_mask_mov_ps(rest.v, first(n), x.v)};
+}
+template <class H>
+BN_INLINE void store(H* p, Vec<float> x) {
+  _mm256_storeu_si256((__m256i*)p, to_bits(H{}, x));
+}
+template <class H>
+BN_INLINE void store(H* p, int64_t n, Vec<float> x) {
+  _mm256_mask_storeu_epi16(p, first(n), to_bits(H{}, x));
+}
+template <class H>
+BN_INLINE void stream(H* p, Vec<float> x) {
+  _mm256_stream_si256((__m256i*)p, to_bits(H{}, x));
+}
+
+BN_INLINE void fence() { _mm_sfence(); }
+BN_INLINE void prefetch(const void* p) { _mm_prefetch((const char*)p, _MM_HINT_T1); }
+
+}  // namespace bn::avx512
