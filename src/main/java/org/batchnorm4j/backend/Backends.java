@@ -131,7 +131,12 @@ public final class Backends {
     return supportedIsas().contains(cap) ? cap : cap.compareTo(best) > 0 ? best : Isa.SCALAR;
   }
 
-  private static int threadLimit() {
+  /**
+   * The most threads a call may use, by the property.
+   *
+   * @throws IllegalArgumentException if the property is not a whole number from 1
+   */
+  public static int threadLimit() {
     String wanted = System.getProperty(THREADS_PROPERTY);
     if (wanted == null) {
       return Runtime.getRuntime().availableProcessors();

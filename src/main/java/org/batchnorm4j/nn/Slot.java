@@ -72,6 +72,11 @@ final class Slot implements AutoCloseable {
     return t.dtype() == dtype && t.format() == format && t.shape().equals(shape);
   }
 
+  /** Whether writing to this slot would overwrite {@code tensor}. */
+  boolean overlaps(Tensor tensor) {
+    return memory != null && memory.overlaps(tensor);
+  }
+
   @Override
   public void close() {
     if (memory != null) {

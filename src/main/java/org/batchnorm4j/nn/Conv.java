@@ -1,0 +1,556 @@
+package org.batchnorm4j.nn;
+
+import java.util.Arrays;
+import java.util.LinkedHashMap;
+import java.util.Map;
+import java.util.random.RandomGenerator;
+import org.batchnorm4j.nn.ConvOptions.Size;
+import org.batchnorm4j.nn.Gemm.Matrix;
+import org.batchnorm4j.tensor.DType;
+import org.batchnorm4j.tensor.MemoryFormat;
+import org.batchnorm4j.tensor.Shape;
+import org.batchnorm4j.tensor.Tensor;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Convolution as matrix products (im2col): each column of a matrix holds the inputs of one output
+ * position, and the weights times that matrix are the outputs. The matrix is made block by block, so
+ * that it stays in the cache. One dimension is two with a height of 1.
+ */
+abstract sealed class Conv extends Layer permits Conv1d, Conv2d {
+  /** Elements of a block's matrix: half a MiB, which leaves room beside it in the L2 cache. */
+  private static final int BLOCK = 1 << 17;
+
+  /**
+   * Samples are cut into at most so many runs, each of which sums up its own weight gradients. A
+   * fixed number, so that the sums do not depend on the number of threads.
+   */
+  private static final int RUNS = 8;
+
+  private final int dimensions;
+  private final int inChannels;
+  private final int outChannels;
+  private final ConvOptions options;
+  private final Size kernel;
+  private final Size stride;
+  private final Size padding;
+  private final Size dilation;
+  private final int groups;
+  private final Parameter weight;
+  private final @Nullable Parameter bias;
+
+  /** Input and output channels of a group, and rows of a block's matrix. */
+  private final int groupIn;
+
+  private final int groupOut;
+  private final int depth;
+
+  private Strand[] strands = new Strand[0];
+  private final Slot runs = new Slot();
+
+  Conv(
+      int dimensions,
+      int inChannels,
+      int outChannels,
+      ConvOptions options,
+      RandomGenerator random) {
+    this.dimensions = dimensions;
+    this.inChannels = Init.atLeast(1, "inChannels", inChannels);
+    this.outChannels = Init.atLeast(1, "outChannels", outChannels);
+    this.options = options;
+    kernel = oneOrTwo("kernel", options.kernel(), 1);
+    stride = oneOrTwo("stride", options.stride(), 1);
+    padding = oneOrTwo("padding", options.padding(), 0);
+    dilation = oneOrTwo("dilation", options.dilation(), 1);
+    groups = options.groups();
+    if (inChannels % groups != 0 || outChannels % groups != 0) {
+      throw new IllegalArgumentException(
+          "inChannels and outChannels must be divisible by groups, but got " + inChannels + ", "
+              + outChannels + " and " + groups);
+    }
+    groupIn = inChannels / groups;
+    groupOut = outChannels / groups;
+    depth = Math.multiplyExact(groupIn, Math.multiplyExact(kernel.height(), kernel.width()));
+    weight =
+        dimensions == 1
+            ? Init.uniform(random, depth, outChannels, groupIn, kernel.width())
+            : Init.uniform(random, depth, outChannels, groupIn, kernel.height(), kernel.width());
+    bias = options.bias() ? Init.uniform(random, depth, outChannels) : null;
+  }
+
+  /** The size, or, where there is one dimension only, its width and a height without effect. */
+  private Size oneOrTwo(String name, Size size, int neutral) {
+    if (dimensions == 2) {
+      return size;
+    }
+    if (size.height() != size.width()) {
+      throw new IllegalArgumentException(
+          name + " must be one number, because Conv1d has one dimension, but got "
+              + size.height() + " and " + size.width());
+    }
+    return new Size(neutral, size.width());
+  }
+
+  /** Of shape (outChannels, inChannels / groups, kernel...). */
+  public final Parameter weight() {
+    return weight;
+  }
+
+  /** Of shape (outChannels), or null. */
+  public final @Nullable Parameter bias() {
+    return bias;
+  }
+
+  /** The number of channels that go in. */
+  public final int inChannels() {
+    return inChannels;
+  }
+
+  /** The number of channels that come out. */
+  public final int outChannels() {
+    return outChannels;
+  }
+
+  /** The options it was made with. */
+  public final ConvOptions convOptions() {
+    return options;
+  }
+
+  @Override
+  final Shape outputShape(Shape x) {
+    if (x.rank() != dimensions + 2) {
+      throw new IllegalArgumentException(
+          "expected " + (dimensions + 2) + "D input (got " + x.rank() + "D input): x has shape "
+              + x + ", " + name() + " takes "
+              + (dimensions == 1 ? "(N, C, L)" : "(N, C, H, W)"));
+    }
+    if (x.dim(1) != inChannels) {
+      throw new IllegalArgumentException(
+          "x has " + x.dim(1) + " channels (shape " + x + "), but this " + name()
+              + " was built for " + inChannels);
+    }
+    Shape y = x.with(1, outChannels);
+    int last = dimensions + 1;
+    if (dimensions == 2) {
+      y = y.with(2, outputSize(x, 2, kernel.height(), stride.height(), padding.height(),
+          dilation.height()));
+    }
+    return y.with(
+        last,
+        outputSize(x, last, kernel.width(), stride.width(), padding.width(), dilation.width()));
+  }
+
+  private long outputSize(Shape x, int dim, long k, long s, long p, long d) {
+    long padded = x.dim(dim) + 2 * p;
+    long extent = d * (k - 1) + 1;
+    if (padded < extent) {
+      throw new IllegalArgumentException(
+          "x has size " + x.dim(dim) + " in dimension " + dim + " (shape " + x + "), " + padded
+              + " with padding, but the kernel of this " + name() + " extends over " + extent);
+    }
+    return (padded - extent) / s + 1;
+  }
+
+  @Override
+  final void compute(Tensor x, Tensor y) {
+    Geometry g = new Geometry(x.shape(), y.shape());
+    int perSample = groups * g.blocks;
+    int pieces = g.samples * perSample;
+    int count = prepare(pieces);
+    Matrix w = Matrix.of(weight.value(), 0, depth);
+    float @Nullable [] added = bias == null ? null : bias.value().toFloatArray();
+    Parallel.forEach(
+        pieces,
+        count,
+        (strand, piece) -> {
+          int sample = piece / perSample;
+          int group = piece % perSample / g.blocks;
+          Block block = g.block(piece % g.blocks);
+          Strand s = strands[strand];
+          Tensor columns = s.gather(g, block, x, sample, group);
+          long at = (long) (sample * outChannels + group * groupOut) * g.outPlane + block.at(g);
+          if (added != null) {
+            s.fillRows(y, at, g.outPlane, block.size(), added, group * groupOut, groupOut);
+          }
+          s.gemm.multiply(
+              groupOut,
+              block.size(),
+              depth,
+              w.from(group * groupOut, 0),
+              Matrix.of(columns, 0, block.size()),
+              added != null,
+              Matrix.of(y, at, g.outPlane));
+        });
+  }
+
+  @Override
+  final void differentiate(Tensor x, Tensor dy, Tensor dx) {
+    Geometry g = new Geometry(x.shape(), dy.shape());
+    int count = Math.min(RUNS, g.samples);
+    int weights = (int) weight.value().size();
+    Tensor weightSums = runs.get(DType.F32, MemoryFormat.CHANNELS_FIRST, Shape.of(count, weights));
+    double[][] biasSums = new double[count][bias == null ? 0 : outChannels];
+    Parallel.forEach(
+        count,
+        prepare(count),
+        (strand, run) -> {
+          Strand s = strands[strand];
+          int first = (int) ((long) g.samples * run / count);
+          int end = (int) ((long) g.samples * (run + 1) / count);
+          for (int sample = first; sample < end; sample++) {
+            for (int group = 0; group < groups; group++) {
+              Matrix sums =
+                  Matrix.of(
+                      weightSums, (long) run * weights + (long) group * groupOut * depth, depth);
+              differentiate(s, g, x, dy, dx, sample, group, sample == first, sums);
+            }
+            s.addRowSums(dy, (long) sample * outChannels * g.outPlane, g.outPlane, biasSums[run]);
+          }
+        });
+    sumRuns(weightSums, count, weights);
+    if (bias != null) {
+      double[] total = new double[outChannels];
+      for (double[] sums : biasSums) {
+        for (int i = 0; i < outChannels; i++) {
+          total[i] += sums[i];
+        }
+      }
+      bias.grad().copyFrom(total);
+    }
+  }
+
+  /** One group of one sample: its part of dx, and its share of the group's weight gradients. */
+  private void differentiate(
+      Strand s,
+      Geometry g,
+      Tensor x,
+      Tensor dy,
+      Tensor dx,
+      int sample,
+      int group,
+      boolean isFirst,
+      Matrix weightSums) {
+    Matrix w = Matrix.of(weight.value(), (long) group * groupOut * depth, depth);
+    s.clearGradient(g);
+    for (int i = 0; i < g.blocks; i++) {
+      Block block = g.block(i);
+      long at = (long) (sample * outChannels + group * groupOut) * g.outPlane + block.at(g);
+      Matrix gradient = Matrix.of(dy, at, g.outPlane);
+      Matrix columns = Matrix.of(s.gather(g, block, x, sample, group), 0, block.size());
+      s.gemm.multiply(
+          groupOut,
+          depth,
+          block.size(),
+          gradient,
+          columns.transpose(),
+          !(isFirst && i == 0),
+          weightSums);
+      // The inputs are done with: their gradients take their place.
+      s.gemm.multiply(depth, block.size(), groupOut, w.transpose(), gradient, false, columns);
+      s.scatter(g, block);
+    }
+    s.writeGradient(g, dx, sample, group);
+  }
+
+  private void sumRuns(Tensor weightSums, int count, int weights) {
+    Tensor grad = weight.grad();
+    float[] total = new float[Math.min(weights, 4096)];
+    float[] part = new float[total.length];
+    for (int at = 0; at < weights; at += total.length) {
+      int n = Math.min(total.length, weights - at);
+      Arrays.fill(total, 0);
+      for (int run = 0; run < count; run++) {
+        weightSums.read(weightSums.offset() + (long) run * weights + at, part, 0, n);
+        for (int i = 0; i < n; i++) {
+          total[i] += part[i];
+        }
+      }
+      grad.write(grad.offset() + at, total, 0, n);
+    }
+  }
+
+  /** Makes as many strands as the pieces are worth, and says how many that is. */
+  private int prepare(int pieces) {
+    int wanted = Parallel.strands(pieces);
+    int had = strands.length;
+    if (had < wanted) {
+      strands = Arrays.copyOf(strands, wanted);
+      for (int i = had; i < wanted; i++) {
+        strands[i] = new Strand();
+      }
+    }
+    return wanted;
+  }
+
+  @Override
+  public final synchronized void close() {
+    for (Strand s : strands) {
+      s.columns.close();
+    }
+    runs.close();
+    super.close();
+  }
+
+  @Override
+  protected final Map<String, Parameter> ownParameters() {
+    Map<String, Parameter> own = new LinkedHashMap<>();
+    own.put("weight", weight);
+    if (bias != null) {
+      own.put("bias", bias);
+    }
+    return own;
+  }
+
+  @Override
+  final String options() {
+    StringBuilder text = new StringBuilder();
+    text.append(inChannels).append(", ").append(outChannels);
+    text.append(", kernel_size=").append(tuple(kernel)).append(", stride=").append(tuple(stride));
+    if (padding.height() != 0 || padding.width() != 0) {
+      text.append(", padding=").append(tuple(padding));
+    }
+    if (dilation.height() != 1 || dilation.width() != 1) {
+      text.append(", dilation=").append(tuple(dilation));
+    }
+    if (groups != 1) {
+      text.append(", groups=").append(groups);
+    }
+    if (bias == null) {
+      text.append(", bias=False");
+    }
+    return text.toString();
+  }
+
+  private String tuple(Size size) {
+    return dimensions == 1
+        ? "(" + size.width() + ",)"
+        : "(" + size.height() + ", " + size.width() + ")";
+  }
+
+  /** The sizes of one call, and how output planes are cut into blocks. */
+  private final class Geometry {
+    final int samples;
+    final int height;
+    final int width;
+    final int outWidth;
+    final int outHeight;
+    final int plane;
+    final int outPlane;
+
+    /** A block is so many whole rows of the output, or, of long rows, a part of one. */
+    final int blockRows;
+
+    final int blockColumns;
+    final int blocksPerRow;
+    final int blocks;
+
+    Geometry(Shape x, Shape y) {
+      samples = (int) x.dim(0);
+      height = dimensions == 1 ? 1 : (int) x.dim(2);
+      width = (int) x.dim(dimensions + 1);
+      outHeight = dimensions == 1 ? 1 : (int) y.dim(2);
+      outWidth = (int) y.dim(dimensions + 1);
+      plane = height * width;
+      outPlane = outHeight * outWidth;
+      int positions = Math.max(1, BLOCK / depth);
+      blockColumns = Math.min(outWidth, positions);
+      blocksPerRow = (outWidth + blockColumns - 1) / blockColumns;
+      blockRows = blocksPerRow > 1 ? 1 : Math.min(outHeight, positions / outWidth);
+      blocks = (outHeight + blockRows - 1) / blockRows * blocksPerRow;
+    }
+
+    Block block(int i) {
+      int row = i / blocksPerRow * blockRows;
+      int column = i % blocksPerRow * blockColumns;
+      return new Block(
+          row,
+          Math.min(outHeight, row + blockRows),
+          column,
+          Math.min(outWidth, column + blockColumns));
+    }
+  }
+
+  /** Neighbouring positions of an output plane. */
+  private record Block(int row, int rowEnd, int column, int columnEnd) {
+    int size() {
+      return (rowEnd - row) * (columnEnd - column);
+    }
+
+    int at(Geometry g) {
+      return row * g.outWidth + column;
+    }
+  }
+
+  /** What one strand computes with, one piece after another. */
+  private final class Strand {
+    final Gemm gemm = new Gemm();
+    final Slot columns = new Slot();
+    private float[] matrix = new float[0];
+    private float[] input = new float[0];
+    private float[] line = new float[0];
+
+    /** The matrix of a block: row (c, i, j) holds what element (i, j) of the kernel meets. */
+    Tensor gather(Geometry g, Block b, Tensor x, int sample, int group) {
+      int size = b.size();
+      matrix = atLeast(matrix, depth * size);
+      long from = (long) (sample * inChannels + group * groupIn) * g.plane;
+      // The rows of the input that the block needs; of long rows, the part.
+      int top = Math.max(0, b.row * stride.height() - padding.height());
+      int reach = (kernel.height() - 1) * dilation.height() - padding.height();
+      int bottom = Math.min(g.height, (b.rowEnd - 1) * stride.height() + reach + 1);
+      int rows = Math.max(0, bottom - top);
+      int left = 0;
+      int right = g.width;
+      if (g.blocksPerRow > 1) {
+        left = Math.max(0, b.column * stride.width() - padding.width());
+        reach = (kernel.width() - 1) * dilation.width() - padding.width();
+        right = Math.min(g.width, (b.columnEnd - 1) * stride.width() + reach + 1);
+      }
+      int width = Math.max(0, right - left);
+      input = atLeast(input, groupIn * rows * width);
+      for (int c = 0; c < groupIn; c++) {
+        long first = from + (long) c * g.plane + (long) top * g.width + left;
+        if (width == g.width) {
+          x.read(x.offset() + first, input, c * rows * width, rows * width);
+        } else {
+          for (int r = 0; r < rows; r++) {
+            x.read(x.offset() + first + (long) r * g.width, input, (c * rows + r) * width, width);
+          }
+        }
+      }
+      int to = 0;
+      for (int c = 0; c < groupIn; c++) {
+        int origin = (c * rows - top) * width - left;
+        for (int i = 0; i < kernel.height(); i++) {
+          for (int j = 0; j < kernel.width(); j++) {
+            to = gatherRow(g, b, i, j, origin, width, to);
+          }
+        }
+      }
+      Tensor result =
+          columns.get(DType.F32, MemoryFormat.CHANNELS_FIRST, Shape.of(depth, size));
+      result.write(result.offset(), matrix, 0, depth * size);
+      return result;
+    }
+
+    /** Writes one row of the matrix; input row r begins at {@code origin + r * width}. */
+    private int gatherRow(
+        Geometry g, Block b, int i, int j, int origin, int width, int start) {
+      int shift = j * dilation.width() - padding.width();
+      int step = stride.width();
+      int left = firstInside(b, shift);
+      int right = firstOutside(b, shift, g.width);
+      int to = start;
+      for (int r = b.row; r < b.rowEnd; r++) {
+        int row = r * stride.height() + i * dilation.height() - padding.height();
+        int next = to + b.columnEnd - b.column;
+        if (row < 0 || row >= g.height) {
+          Arrays.fill(matrix, to, next, 0);
+        } else {
+          Arrays.fill(matrix, to, to + left - b.column, 0);
+          to += left - b.column;
+          int from = origin + row * width + shift + left * step;
+          if (step == 1) {
+            System.arraycopy(input, from, matrix, to, right - left);
+          } else {
+            for (int k = 0; k < right - left; k++) {
+              matrix[to + k] = input[from + k * step];
+            }
+          }
+          Arrays.fill(matrix, to + right - left, next, 0);
+        }
+        to = next;
+      }
+      return to;
+    }
+
+    /** The first output column of the block whose input column is not left of the input. */
+    private int firstInside(Block b, int shift) {
+      int first = -Math.floorDiv(shift, stride.width());
+      return Math.max(b.column, Math.min(b.columnEnd, first));
+    }
+
+    /** The first output column of the block behind those whose input column is in the input. */
+    private int firstOutside(Block b, int shift, int width) {
+      int first = -Math.floorDiv(shift - width, stride.width());
+      return Math.max(firstInside(b, shift), Math.min(b.columnEnd, first));
+    }
+
+    void clearGradient(Geometry g) {
+      line = atLeast(line, groupIn * g.plane);
+      Arrays.fill(line, 0, groupIn * g.plane, 0);
+    }
+
+    /** The reverse of {@link #gather}: adds each element of the matrix to where it came from. */
+    void scatter(Geometry g, Block b) {
+      int size = b.size();
+      Tensor gradients =
+          columns.get(DType.F32, MemoryFormat.CHANNELS_FIRST, Shape.of(depth, size));
+      gradients.read(gradients.offset(), matrix, 0, depth * size);
+      int from = 0;
+      for (int c = 0; c < groupIn; c++) {
+        for (int i = 0; i < kernel.height(); i++) {
+          for (int j = 0; j < kernel.width(); j++) {
+            scatterRow(g, b, i, j, c * g.plane, from);
+            from += size;
+          }
+        }
+      }
+    }
+
+    private void scatterRow(Geometry g, Block b, int i, int j, int plane, int start) {
+      int shift = j * dilation.width() - padding.width();
+      int step = stride.width();
+      int left = firstInside(b, shift);
+      int right = firstOutside(b, shift, g.width);
+      int from = start + left - b.column;
+      for (int r = b.row; r < b.rowEnd; r++) {
+        int row = r * stride.height() + i * dilation.height() - padding.height();
+        if (row >= 0 && row < g.height) {
+          int to = plane + row * g.width + shift + left * step;
+          if (step == 1) {
+            for (int k = 0; k < right - left; k++) {
+              line[to + k] += matrix[from + k];
+            }
+          } else {
+            for (int k = 0; k < right - left; k++) {
+              line[to + k * step] += matrix[from + k];
+            }
+          }
+        }
+        from += b.columnEnd - b.column;
+      }
+    }
+
+    void writeGradient(Geometry g, Tensor dx, int sample, int group) {
+      long to = (long) (sample * inChannels + group * groupIn) * g.plane;
+      dx.write(dx.offset() + to, line, 0, groupIn * g.plane);
+    }
+
+    /** Fills {@code rows} rows of {@code n} elements with one value each. */
+    void fillRows(Tensor y, long at, int pitch, int n, float[] values, int first, int rows) {
+      line = atLeast(line, n);
+      for (int i = 0; i < rows; i++) {
+        Arrays.fill(line, 0, n, values[first + i]);
+        y.write(y.offset() + at + (long) i * pitch, line, 0, n);
+      }
+    }
+
+    /** Adds the sum of each row of {@code n} elements to {@code sums}. */
+    void addRowSums(Tensor dy, long at, int n, double[] sums) {
+      line = atLeast(line, n);
+      for (int i = 0; i < sums.length; i++) {
+        dy.read(dy.offset() + at + (long) i * n, line, 0, n);
+        double sum = 0;
+        for (int k = 0; k < n; k++) {
+          sum += line[k];
+        }
+        sums[i] += sum;
+      }
+    }
+
+    private float[] atLeast(float[] array, int length) {
+      return array.length >= length ? array : new float[length];
+    }
+  }
+}

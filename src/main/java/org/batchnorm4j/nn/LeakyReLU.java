@@ -1,0 +1,52 @@
+package org.batchnorm4j.nn;
+
+/**
+ * x where x &gt; 0, slope * x elsewhere, like {@code torch.nn.LeakyReLU}: any shape, any contiguous
+ * memory format, which the output keeps. f32.
+ */
+public final class LeakyReLU extends Elementwise {
+  private final double negativeSlope;
+
+  /** With PyTorch's slope of 0.01. */
+  public LeakyReLU() {
+    this(0.01);
+  }
+
+  /**
+   * With the given slope for negative values.
+   *
+   * @throws IllegalArgumentException if the slope is not finite
+   */
+  public LeakyReLU(double negativeSlope) {
+    if (!Double.isFinite(negativeSlope)) {
+      throw new IllegalArgumentException("negativeSlope must be finite, but got " + negativeSlope);
+    }
+    this.negativeSlope = negativeSlope;
+  }
+
+  /** The slope for negative values. */
+  public double negativeSlope() {
+    return negativeSlope;
+  }
+
+  @Override
+  void apply(float[] values, int n, long at) {
+    float slope = (float) negativeSlope;
+    for (int i = 0; i < n; i++) {
+      values[i] = values[i] > 0 ? values[i] : slope * values[i];
+    }
+  }
+
+  @Override
+  void applyGradient(float[] x, float[] dy, int n, long at) {
+    float slope = (float) negativeSlope;
+    for (int i = 0; i < n; i++) {
+      dy[i] = x[i] > 0 ? dy[i] : slope * dy[i];
+    }
+  }
+
+  @Override
+  String options() {
+    return "negative_slope=" + negativeSlope;
+  }
+}

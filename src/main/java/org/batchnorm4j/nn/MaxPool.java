@@ -1,0 +1,165 @@
+package org.batchnorm4j.nn;
+
+import java.util.Arrays;
+import org.batchnorm4j.tensor.Shape;
+import org.batchnorm4j.tensor.Tensor;
+
+/** Maximum over windows. One dimension is two with a height of 1. */
+abstract sealed class MaxPool extends Layer permits MaxPool1d, MaxPool2d {
+  /** Input elements that are worth a piece of their own. */
+  private static final int PIECE = 1 << 15;
+
+  private final int dimensions;
+  private final int kernel;
+  private final int stride;
+  private final int padding;
+
+  /** For each output element, which element of its input plane it is. */
+  private int[] winners = new int[0];
+
+  private float[][] inputs = new float[0][];
+  private float[][] outputs = new float[0][];
+
+  MaxPool(int dimensions, int kernel, int stride, int padding) {
+    this.dimensions = dimensions;
+    this.kernel = Init.atLeast(1, "kernel", kernel);
+    this.stride = Init.atLeast(1, "stride", stride);
+    this.padding = Init.atLeast(0, "padding", padding);
+    if (padding > kernel / 2) {
+      throw new IllegalArgumentException(
+          "padding must be at most half of kernel, but got padding " + padding + " and kernel "
+              + kernel);
+    }
+  }
+
+  @Override
+  final Shape outputShape(Shape x) {
+    if (x.rank() != dimensions + 2) {
+      throw new IllegalArgumentException(
+          "expected " + (dimensions + 2) + "D input (got " + x.rank() + "D input): x has shape "
+              + x + ", " + name() + " takes " + (dimensions == 1 ? "(N, C, L)" : "(N, C, H, W)"));
+    }
+    Shape y = x;
+    for (int i = 2; i < x.rank(); i++) {
+      long padded = x.dim(i) + 2L * padding;
+      if (padded < kernel) {
+        throw new IllegalArgumentException(
+            "x has size " + x.dim(i) + " in dimension " + i + " (shape " + x + "), " + padded
+                + " with padding, but the kernel of this " + name() + " extends over " + kernel);
+      }
+      y = y.with(i, (padded - kernel) / stride + 1);
+    }
+    return y;
+  }
+
+  @Override
+  final void compute(Tensor x, Tensor y) {
+    Geometry g = new Geometry(x.shape(), y.shape());
+    if (winners.length < y.size()) {
+      winners = new int[(int) y.size()];
+    }
+    overPlanes(
+        g,
+        (input, output, plane) -> {
+          x.read(x.offset() + (long) plane * g.in, input, 0, g.in);
+          pool(g, input, output, plane * g.out);
+          y.write(y.offset() + (long) plane * g.out, output, 0, g.out);
+        });
+  }
+
+  @Override
+  final void differentiate(Tensor x, Tensor dy, Tensor dx) {
+    Geometry g = new Geometry(x.shape(), dy.shape());
+    overPlanes(
+        g,
+        (input, output, plane) -> {
+          dy.read(dy.offset() + (long) plane * g.out, output, 0, g.out);
+          Arrays.fill(input, 0, g.in, 0);
+          for (int i = 0; i < g.out; i++) {
+            input[winners[plane * g.out + i]] += output[i];
+          }
+          dx.write(dx.offset() + (long) plane * g.in, input, 0, g.in);
+        });
+  }
+
+  /** One plane. Of equal values the first wins, of NaNs the last, as in PyTorch. */
+  private void pool(Geometry g, float[] input, float[] output, int at) {
+    int kernelHeight = dimensions == 1 ? 1 : kernel;
+    int padTop = dimensions == 1 ? 0 : padding;
+    int to = 0;
+    for (int r = 0; r < g.outHeight; r++) {
+      int top = r * stride - padTop;
+      int bottom = Math.min(g.height, top + kernelHeight);
+      top = Math.max(0, top);
+      for (int c = 0; c < g.outWidth; c++) {
+        int left = c * stride - padding;
+        int right = Math.min(g.width, left + kernel);
+        left = Math.max(0, left);
+        int winner = top * g.width + left;
+        float best = Float.NEGATIVE_INFINITY;
+        for (int i = top; i < bottom; i++) {
+          for (int k = i * g.width + left; k < i * g.width + right; k++) {
+            float v = input[k];
+            if (v > best || v != v) {
+              best = v;
+              winner = k;
+            }
+          }
+        }
+        output[to] = best;
+        winners[at + to] = winner;
+        to++;
+      }
+    }
+  }
+
+  private interface PlaneBody {
+    void run(float[] input, float[] output, int plane);
+  }
+
+  private void overPlanes(Geometry g, PlaneBody body) {
+    int perPiece = Math.max(1, PIECE / Math.max(1, g.in));
+    int pieces = (g.planes + perPiece - 1) / perPiece;
+    int strands = Parallel.strands(pieces);
+    if (inputs.length < strands || inputs[0].length < g.in || outputs[0].length < g.out) {
+      inputs = new float[strands][g.in];
+      outputs = new float[strands][g.out];
+    }
+    Parallel.forEach(
+        pieces,
+        strands,
+        (strand, piece) -> {
+          int end = Math.min(g.planes, (piece + 1) * perPiece);
+          for (int plane = piece * perPiece; plane < end; plane++) {
+            body.run(inputs[strand], outputs[strand], plane);
+          }
+        });
+  }
+
+  @Override
+  final String options() {
+    return "kernel_size=" + kernel + ", stride=" + stride + ", padding=" + padding
+        + ", dilation=1, ceil_mode=False";
+  }
+
+  /** The sizes of one call; a plane is one channel of one sample. */
+  private final class Geometry {
+    final int planes;
+    final int height;
+    final int width;
+    final int outHeight;
+    final int outWidth;
+    final int in;
+    final int out;
+
+    Geometry(Shape x, Shape y) {
+      planes = (int) (x.dim(0) * x.dim(1));
+      height = dimensions == 1 ? 1 : (int) x.dim(2);
+      width = (int) x.dim(dimensions + 1);
+      outHeight = dimensions == 1 ? 1 : (int) y.dim(2);
+      outWidth = (int) y.dim(dimensions + 1);
+      in = height * width;
+      out = outHeight * outWidth;
+    }
+  }
+}

@@ -1,0 +1,195 @@
+package org.batchnorm4j.nn;
+
+import static org.batchnorm4j.nn.ConvOptions.kernel;
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertSame;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.function.Supplier;
+import java.util.stream.Stream;
+import org.batchnorm4j.tensor.DType;
+import org.batchnorm4j.tensor.Tensor;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.parallel.ResourceLock;
+import org.junit.jupiter.api.parallel.Resources;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.Arguments;
+import org.junit.jupiter.params.provider.MethodSource;
+
+/** What holds for every layer. */
+class LayerTest {
+
+  static Stream<Arguments> layers() {
+    return Stream.of(
+        layer("Linear", () -> new Linear(60, 70), 300, 60),
+        layer("Conv1d", () -> new Conv1d(4, 6, kernel(3).padding(1)), 9, 4, 200),
+        layer("Conv2d", () -> new Conv2d(8, 8, kernel(3).groups(2)), 9, 8, 20, 30),
+        layer("MaxPool1d", () -> new MaxPool1d(2), 40, 30, 80),
+        layer("MaxPool2d", () -> new MaxPool2d(3, 2, 1), 9, 8, 40, 50),
+        layer("ReLU", ReLU::new, 5, 20, 30, 31),
+        layer("LeakyReLU", LeakyReLU::new, 5, 20, 30, 31),
+        layer("Dropout", Dropout::new, 5, 20, 30, 31),
+        layer("Flatten", Flatten::new, 5, 20, 3));
+  }
+
+  private static Arguments layer(String name, Supplier<Module> make, long... shape) {
+    return Arguments.of(name, make, shape);
+  }
+
+  @ParameterizedTest(name = "{0}")
+  @MethodSource("layers")
+  @ResourceLock(Resources.SYSTEM_PROPERTIES)
+  void resultsDoNotDependOnTheNumberOfThreads(
+      String name, Supplier<Module> make, long[] shape) {
+    List<float[]> expected = run(make, shape, 1);
+    for (int threads : new int[] {2, 5}) {
+      List<float[]> actual = run(make, shape, threads);
+      for (int i = 0; i < expected.size(); i++) {
+        assertArrayEquals(expected.get(i), actual.get(i), threads + " threads, result " + i);
+      }
+    }
+  }
+
+  private static List<float[]> run(Supplier<Module> make, long[] shape, int threads) {
+    String property = "org.batchnorm4j.threads";
+    String before = System.getProperty(property);
+    System.setProperty(property, Integer.toString(threads));
+    try (Module module = make.get()) {
+      Tensor y = module.forward(PyTorch.random(1, shape));
+      List<float[]> results = new ArrayList<>();
+      results.add(y.toFloatArray());
+      results.add(module.backward(PyTorch.random(2, y.shape().toArray())).toFloatArray());
+      module.parameters().forEach(p -> results.add(p.grad().toFloatArray()));
+      return results;
+    } finally {
+      if (before == null) {
+        System.clearProperty(property);
+      } else {
+        System.setProperty(property, before);
+      }
+    }
+  }
+
+  /** Layers keep memory of a larger call: nothing of it may be left in a smaller one. */
+  @ParameterizedTest(name = "{0}")
+  @MethodSource("layers")
+  void anotherBatchSizeGivesTheSameAsAFreshLayer(
+      String name, Supplier<Module> make, long[] shape) {
+    long[] smaller = shape.clone();
+    smaller[0] = 3;
+    try (Module used = make.get();
+        Module fresh = make.get()) {
+      if (name.equals("Dropout")) {
+        // It draws anew each time.
+        used.eval();
+        fresh.eval();
+      }
+      Tensor y = used.forward(PyTorch.random(1, shape));
+      used.backward(PyTorch.random(2, y.shape().toArray()));
+      Tensor x = PyTorch.random(3, smaller);
+      y = used.forward(x);
+      Tensor dy = PyTorch.random(4, y.shape().toArray());
+      assertArrayEquals(fresh.forward(x).toFloatArray(), y.toFloatArray());
+      assertArrayEquals(fresh.backward(dy).toFloatArray(), used.backward(dy).toFloatArray());
+      Map<String, Parameter> expected = fresh.namedParameters();
+      used.namedParameters()
+          .forEach(
+              (key, p) ->
+                  assertArrayEquals(
+                      expected.get(key).grad().toFloatArray(), p.grad().toFloatArray(), key));
+    }
+  }
+
+  @ParameterizedTest(name = "{0}")
+  @MethodSource("layers")
+  void backwardNeedsAForward(String name, Supplier<Module> make, long[] shape) {
+    try (Module module = make.get()) {
+      IllegalStateException e =
+          assertThrows(
+              IllegalStateException.class, () -> module.backward(PyTorch.random(1, shape)));
+      assertEquals(true, e.getMessage().startsWith(name + ".backward needs"), e.getMessage());
+    }
+  }
+
+  @ParameterizedTest(name = "{0}")
+  @MethodSource("layers")
+  void aCallThatThrowsChangesNothing(String name, Supplier<Module> make, long[] shape) {
+    try (Module module = make.get()) {
+      Tensor y = module.forward(PyTorch.random(1, shape));
+      Tensor dy = PyTorch.random(2, y.shape().toArray());
+      float[] output = y.toFloatArray();
+      float[] gradient = module.backward(dy).toFloatArray();
+      Tensor closed = PyTorch.random(1, shape);
+      closed.close();
+      assertEquals(
+          "x is closed",
+          assertThrows(IllegalStateException.class, () -> module.forward(closed)).getMessage());
+      assertThrows(
+          IllegalArgumentException.class, () -> module.forward(Tensor.zeros(DType.F64, shape)));
+      assertThrows(
+          IllegalArgumentException.class, () -> module.forward(Tensor.zeros(2, 6).narrow(1, 0, 3)));
+      long[] wrong = y.shape().toArray();
+      wrong[0]++;
+      assertEquals(
+          "dy has shape " + Tensor.zeros(wrong).shape() + ", but the output of this " + name
+              + " has " + y.shape(),
+          assertThrows(IllegalArgumentException.class, () -> module.backward(Tensor.zeros(wrong)))
+              .getMessage());
+      assertArrayEquals(output, y.toFloatArray());
+      assertArrayEquals(gradient, module.backward(dy).toFloatArray());
+    }
+  }
+
+  @Test
+  void refusesItsOwnOutputAsInput() {
+    try (Linear linear = new Linear(3, 3)) {
+      Tensor x = PyTorch.random(1, 2, 3);
+      Tensor y = linear.forward(x);
+      assertEquals(
+          "x is this Linear's own output or gradient, which the call would overwrite; copy it first",
+          assertThrows(IllegalArgumentException.class, () -> linear.forward(y)).getMessage());
+      Tensor dx = linear.backward(PyTorch.random(2, 2, 3));
+      assertThrows(IllegalArgumentException.class, () -> linear.backward(dx));
+    }
+  }
+
+  @Test
+  void backwardNeedsItsInputOpen() {
+    try (ReLU relu = new ReLU()) {
+      Tensor x = PyTorch.random(1, 2, 3);
+      relu.forward(x);
+      x.close();
+      assertEquals(
+          "the input of the last forward is closed, but ReLU.backward needs it",
+          assertThrows(IllegalStateException.class, () -> relu.backward(PyTorch.random(1, 2, 3)))
+              .getMessage());
+    }
+  }
+
+  @Test
+  void aClosedLayerSaysSo() {
+    Linear linear = new Linear(3, 3);
+    linear.forward(PyTorch.random(1, 2, 3));
+    linear.close();
+    linear.close();
+    assertEquals(
+        "this Linear is closed",
+        assertThrows(IllegalStateException.class, () -> linear.forward(PyTorch.random(1, 2, 3)))
+            .getMessage());
+    Linear unclear = new Linear(3, 3);
+    unclear.weight().value().close();
+    assertThrows(IllegalStateException.class, () -> unclear.forward(PyTorch.random(1, 2, 3)));
+  }
+
+  @Test
+  void outputsAreReused() {
+    try (ReLU relu = new ReLU()) {
+      Tensor y = relu.forward(PyTorch.random(1, 2, 3));
+      assertSame(y, relu.forward(PyTorch.random(2, 2, 3)));
+    }
+  }
+}

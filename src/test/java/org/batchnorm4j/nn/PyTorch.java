@@ -1,0 +1,78 @@
+package org.batchnorm4j.nn;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.fail;
+
+import java.util.SplittableRandom;
+import org.batchnorm4j.tensor.Tensor;
+import org.bytedeco.javacpp.DoublePointer;
+import org.bytedeco.pytorch.BoolOptional;
+import org.bytedeco.pytorch.ScalarTypeOptional;
+import org.bytedeco.pytorch.TensorArrayRefOptional;
+import org.bytedeco.pytorch.TensorOptions;
+import org.bytedeco.pytorch.global.torch;
+
+/** PyTorch as the oracle: our f32 values, computed with in f64. */
+public final class PyTorch {
+  private PyTorch() {}
+
+  /** A f64 copy that collects gradients. */
+  public static org.bytedeco.pytorch.Tensor leaf(Tensor t) {
+    double[] values = t.toDoubleArray();
+    TensorOptions f64 = new TensorOptions().dtype(new ScalarTypeOptional(torch.ScalarType.Double));
+    try (DoublePointer p = new DoublePointer(values)) {
+      return torch.from_blob(p, t.shape().toArray(), f64).clone().requires_grad_(true);
+    }
+  }
+
+  /** Runs the backward pass from the gradient of the output. */
+  public static void backward(org.bytedeco.pytorch.Tensor y, Tensor dy) {
+    y.backward(leaf(dy).detach(), new BoolOptional(), false, new TensorArrayRefOptional());
+  }
+
+  /** The elements, row-major. */
+  public static double[] values(org.bytedeco.pytorch.Tensor t) {
+    org.bytedeco.pytorch.Tensor dense = t.detach().contiguous();
+    double[] out = new double[(int) dense.numel()];
+    if (out.length > 0) {
+      dense.data_ptr_double().get(out);
+    }
+    return out;
+  }
+
+  /** Compares on the scale of the largest expected value. */
+  public static void assertClose(
+      String what, org.bytedeco.pytorch.Tensor expected, Tensor actual, double tolerance) {
+    assertEquals(expected.dim(), actual.shape().rank(), what + ": rank");
+    for (int i = 0; i < expected.dim(); i++) {
+      assertEquals(expected.size(i), actual.shape().dim(i), what + ": dimension " + i);
+    }
+    assertClose(what, values(expected), actual.toDoubleArray(), tolerance);
+  }
+
+  /** Compares on the scale of the largest expected value. */
+  public static void assertClose(
+      String what, double[] expected, double[] actual, double tolerance) {
+    assertEquals(expected.length, actual.length, what + ": length");
+    double scale = 0;
+    for (double e : expected) {
+      scale = Math.max(scale, Math.abs(e));
+    }
+    for (int i = 0; i < expected.length; i++) {
+      if (!(Math.abs(expected[i] - actual[i]) <= tolerance * scale)) {
+        fail(what + "[" + i + "]: expected " + expected[i] + ", got " + actual[i]);
+      }
+    }
+  }
+
+  /** A tensor of normally distributed values. */
+  public static Tensor random(long seed, long... shape) {
+    SplittableRandom random = new SplittableRandom(seed);
+    Tensor t = Tensor.zeros(shape);
+    double[] values = new double[(int) t.size()];
+    for (int i = 0; i < values.length; i++) {
+      values[i] = random.nextGaussian();
+    }
+    return t.copyFrom(values);
+  }
+}

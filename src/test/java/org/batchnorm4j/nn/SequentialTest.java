@@ -1,0 +1,136 @@
+package org.batchnorm4j.nn;
+
+import static org.batchnorm4j.nn.ConvOptions.kernel;
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertSame;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.util.List;
+import java.util.SplittableRandom;
+import org.batchnorm4j.backend.Backends;
+import org.batchnorm4j.tensor.Tensor;
+import org.junit.jupiter.api.Test;
+
+class SequentialTest {
+
+  private static Sequential network(long seed) {
+    SplittableRandom random = new SplittableRandom(seed);
+    return new Sequential(
+        new Conv2d(1, 3, kernel(3).padding(1), random),
+        new LeakyReLU(0.1),
+        new MaxPool2d(2),
+        new Sequential(new Flatten(), new Linear(3 * 2 * 3, 4, random)));
+  }
+
+  @Test
+  void gradientsEqualDifferences() {
+    try (Sequential net = network(1)) {
+      GradientCheck.check(net, PyTorch.random(2, 3, 1, 4, 6), 1e-3, 5e-3);
+    }
+  }
+
+  @Test
+  void namesArePyTorchs() {
+    try (Sequential net = network(1)) {
+      assertEquals(
+          List.of("0.weight", "0.bias", "3.1.weight", "3.1.bias"),
+          List.copyOf(net.namedParameters().keySet()));
+    }
+    Linear first = new Linear(2, 3);
+    ReLU second = new ReLU();
+    try (Sequential net = new Sequential().add("first", first).add(second)) {
+      assertEquals(List.of("first.weight", "first.bias"), List.copyOf(net.stateDict().keySet()));
+      assertEquals(List.of("first", "1"), List.copyOf(net.children().keySet()));
+      assertSame(first, net.get(0));
+      assertSame(first, net.get("first"));
+      assertSame(second, net.get("1"));
+      assertEquals(2, net.size());
+    }
+  }
+
+  @Test
+  void textIsPyTorchs() {
+    try (Sequential net = network(1)) {
+      assertEquals(
+          """
+          Sequential(
+            (0): Conv2d(1, 3, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1))
+            (1): LeakyReLU(negative_slope=0.1)
+            (2): MaxPool2d(kernel_size=2, stride=2, padding=0, dilation=1, ceil_mode=False)
+            (3): Sequential(
+              (0): Flatten(start_dim=1, end_dim=-1)
+              (1): Linear(in_features=18, out_features=4, bias=True)
+            )
+          )""",
+          net.toString());
+    }
+    assertEquals("Sequential()", new Sequential().toString());
+  }
+
+  @Test
+  void stateLoadsIntoAnotherInstance() {
+    try (Sequential a = network(1);
+        Sequential b = network(2)) {
+      Tensor x = PyTorch.random(2, 3, 1, 4, 6);
+      float[] expected = a.forward(x).toFloatArray();
+      b.loadStateDict(a.stateDict());
+      assertArrayEquals(expected, b.forward(x).toFloatArray());
+    }
+  }
+
+  @Test
+  void modeAndBackendReachEveryLayer() {
+    try (Sequential net = network(1)) {
+      net.eval();
+      assertFalse(((Sequential) net.get(3)).get(1).isTraining());
+      net.train();
+      assertTrue(((Sequential) net.get(3)).get(1).isTraining());
+      assertSame(net, net.backend(Backends.javaBackend()));
+    }
+  }
+
+  @Test
+  void saysWhichLayerRefused() {
+    try (Sequential net = network(1)) {
+      Tensor good = PyTorch.random(2, 3, 1, 4, 6);
+      net.forward(good);
+      assertMessage(
+          "layer 3: layer 1: x has 12 features in its last dimension (shape [3, 12]), but this"
+              + " Linear was built for 18",
+          () -> net.forward(PyTorch.random(2, 3, 1, 4, 4)));
+      // The first layers have seen another input than the last.
+      assertThrows(IllegalStateException.class, () -> net.backward(PyTorch.random(2, 3, 4)));
+    }
+  }
+
+  @Test
+  void refusesBadNamesAndTheSameLayerTwice() {
+    ReLU relu = new ReLU();
+    Sequential net = new Sequential(relu);
+    assertMessage(
+        "the layer ReLU() is already here, as \"0\"; it keeps the input of one forward, so make"
+            + " another one",
+        () -> net.add(relu));
+    assertMessage("there is already a layer called \"0\"", () -> net.add("0", new ReLU()));
+    assertMessage(
+        "name must not be empty and must not contain a dot, but got \"a.b\"",
+        () -> net.add("a.b", new ReLU()));
+    assertMessage("there is no layer called \"x\"; there are [0]", () -> net.get("x"));
+    assertEquals(1, net.size());
+  }
+
+  @Test
+  void closeReachesEveryLayer() {
+    Sequential net = network(1);
+    net.close();
+    assertTrue(((Sequential) net.get(3)).get(1).parameters().get(0).value().isClosed());
+  }
+
+  private static void assertMessage(String expected, Runnable call) {
+    assertEquals(
+        expected, assertThrows(IllegalArgumentException.class, call::run).getMessage());
+  }
+}
