@@ -15,6 +15,7 @@ command -v make >/dev/null || command -v ninja >/dev/null ||
   missing "make" "Debian/Ubuntu: apt-get install make"
 
 toolchain=$(dirname "$0")/toolchain-$platform.cmake
+mkdir -p "$build"
 [ -f "$toolchain" ] && set -- "-DCMAKE_TOOLCHAIN_FILE=$toolchain" || set --
 cmake -S "$sources" -B "$build" "$@" >"$build.log" 2>&1 || { cat "$build.log" >&2; exit 1; }
 cmake --build "$build" --parallel "$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)" \

@@ -6,6 +6,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.TreeSet;
 import org.batchnorm4j.backend.BatchNormBackend;
+import org.batchnorm4j.tensor.Shape;
 import org.batchnorm4j.tensor.Tensor;
 
 /**
@@ -21,6 +22,8 @@ import org.batchnorm4j.tensor.Tensor;
  * has changed nothing.
  */
 public abstract class Module implements AutoCloseable {
+  private static final String COUNTER = "num_batches_tracked";
+
   private boolean training = true;
 
   /** Computes the output. */
@@ -112,16 +115,18 @@ public abstract class Module implements AutoCloseable {
 
   /**
    * Copies the given values into this module's parameters and buffers. All or nothing: every name
-   * and shape is checked first.
+   * and shape is checked first. As in PyTorch, files older than its counters load: without {@code
+   * num_batches_tracked} the counter stays as it is, and shape [1] will do for a scalar.
    *
    * @throws IllegalStateException in PyTorch's words, if a key is missing or unexpected or a shape
-   *     differs
+   *     differs; or if a given tensor is closed
    */
   public final void loadStateDict(Map<String, Tensor> state) {
     Map<String, Tensor> own = stateDict();
     StringBuilder errors = new StringBuilder();
     TreeSet<String> missing = new TreeSet<>(own.keySet());
     missing.removeAll(state.keySet());
+    missing.removeIf(key -> key.equals(COUNTER) || key.endsWith("." + COUNTER));
     if (!missing.isEmpty()) {
       errors.append("\n\tMissing key(s) in state_dict: ").append(quoted(missing)).append(". ");
     }
@@ -133,7 +138,9 @@ public abstract class Module implements AutoCloseable {
     own.forEach(
         (key, tensor) -> {
           Tensor given = state.get(key);
-          if (given != null && !given.shape().equals(tensor.shape())) {
+          if (given != null && given.isClosed()) {
+            errors.append("\n\tclosed tensor for ").append(key).append('.');
+          } else if (given != null && !fits(given.shape(), tensor.shape())) {
             errors
                 .append("\n\tsize mismatch for ").append(key)
                 .append(": copying a param with shape torch.Size(").append(given.shape())
@@ -145,8 +152,18 @@ public abstract class Module implements AutoCloseable {
       throw new IllegalStateException(
           "Error(s) in loading state_dict for " + getClass().getSimpleName() + ":" + errors);
     }
-    own.forEach((key, tensor) -> tensor.copyFrom(state.get(key)));
+    own.forEach(
+        (key, tensor) -> {
+          Tensor given = state.get(key);
+          if (given != null) {
+            tensor.copyFrom(tensor.shape().rank() == 0 ? given.reshape() : given);
+          }
+        });
     collect("", (prefix, m) -> m.buffersLoaded());
+  }
+
+  private static boolean fits(Shape given, Shape own) {
+    return given.equals(own) || own.rank() == 0 && given.rank() == 1 && given.dim(0) == 1;
   }
 
   private static String quoted(Iterable<String> names) {

@@ -13,14 +13,13 @@ import org.jspecify.annotations.Nullable;
 final class Slot implements AutoCloseable {
   private @Nullable Tensor memory;
   private @Nullable Tensor current;
+  private @Nullable Tensor proposedMemory;
+  private @Nullable Tensor proposed;
 
   /** The slot's tensor in this shape. Its values are whatever they were. */
   Tensor get(DType dtype, MemoryFormat format, Shape shape) {
     Tensor last = current;
-    if (last != null
-        && last.dtype() == dtype
-        && last.format() == format
-        && last.shape().equals(shape)) {
+    if (last != null && matches(last, dtype, format, shape)) {
       return last;
     }
     Tensor held = memory;
@@ -38,6 +37,41 @@ final class Slot implements AutoCloseable {
     return get(other.dtype(), other.format(), other.shape());
   }
 
+  /**
+   * What {@link #like} would give, without giving up the tensor held now: for a call that may yet
+   * fail. {@link #adopt} completes the exchange; without it nothing has happened.
+   */
+  Tensor propose(Tensor other) {
+    Tensor last = current;
+    if (last != null && matches(last, other.dtype(), other.format(), other.shape())) {
+      proposedMemory = memory;
+      proposed = last;
+      return last;
+    }
+    Tensor held = memory;
+    if (held == null || held.dtype() != other.dtype() || held.size() < other.size()) {
+      held = Tensor.zeros(other.dtype(), other.size());
+    }
+    proposedMemory = held;
+    proposed = held.view(other.format(), other.shape());
+    return proposed;
+  }
+
+  /** Makes the tensor of the last {@link #propose} the slot's. */
+  void adopt() {
+    if (memory != null && memory != proposedMemory) {
+      memory.close();
+    }
+    memory = proposedMemory;
+    current = proposed;
+    proposedMemory = null;
+    proposed = null;
+  }
+
+  private static boolean matches(Tensor t, DType dtype, MemoryFormat format, Shape shape) {
+    return t.dtype() == dtype && t.format() == format && t.shape().equals(shape);
+  }
+
   /** Whether writing to this slot would overwrite {@code tensor}. */
   boolean overlaps(Tensor tensor) {
     return memory != null && memory.overlaps(tensor);
@@ -50,5 +84,7 @@ final class Slot implements AutoCloseable {
     }
     memory = null;
     current = null;
+    proposedMemory = null;
+    proposed = null;
   }
 }

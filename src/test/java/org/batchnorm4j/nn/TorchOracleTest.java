@@ -1,0 +1,461 @@
+package org.batchnorm4j.nn;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import com.google.gson.JsonElement;
+import com.google.gson.JsonObject;
+import com.google.gson.JsonParser;
+import java.io.IOException;
+import java.io.InputStreamReader;
+import java.io.Reader;
+import java.nio.charset.StandardCharsets;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Random;
+import org.batchnorm4j.backend.BatchNormBackend;
+import org.batchnorm4j.tensor.DType;
+import org.batchnorm4j.tensor.MemoryFormat;
+import org.batchnorm4j.tensor.Shape;
+import org.batchnorm4j.tensor.Tensor;
+import org.jspecify.annotations.Nullable;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
+
+/**
+ * Our modules against PyTorch's: outputs, gradients, running statistics and counter, over several
+ * steps of random modes on random configurations. {@code -Dbatchnorm4j.torch.cases=2000} runs more of
+ * them, {@code -Dbatchnorm4j.torch.first=1234} starts at the one a failure names.
+ */
+class TorchOracleTest {
+  private static final int CASES = Integer.getInteger("batchnorm4j.torch.cases", 300);
+  private static final int FIRST = Integer.getInteger("batchnorm4j.torch.first", 0);
+
+  /** A module, and the batches it sees. */
+  private record Config(
+      int number,
+      int dims,
+      Shape shape,
+      DType dtype,
+      MemoryFormat format,
+      MemoryFormat dyFormat,
+      double eps,
+      @Nullable Double momentum,
+      boolean affine,
+      boolean track,
+      boolean[] training,
+      double meanOverStd) {
+
+    @Override
+    public String toString() {
+      return "case " + number + ": BatchNorm" + dims + "d on " + dtype + " " + shape + " " + format
+          + ", dy " + dyFormat + ", eps=" + eps + ", momentum=" + momentum + ", affine=" + affine
+          + ", track=" + track + ", training=" + Arrays.toString(training) + ", mean/std="
+          + meanOverStd;
+    }
+  }
+
+  @ParameterizedTest
+  @MethodSource("org.batchnorm4j.TestBackends#all")
+  void agreesWithPyTorch(BatchNormBackend backend) {
+    for (int number = FIRST; number < FIRST + CASES; number++) {
+      Random random = new Random(number);
+      // The first numbers of neighbouring seeds are alike.
+      random.nextLong();
+      run(config(number, random), backend, random);
+    }
+  }
+
+  /** The configurations of PyTorch's own module tests. */
+  @ParameterizedTest
+  @MethodSource("org.batchnorm4j.TestBackends#all")
+  void moduleInputsOfPyTorch(BatchNormBackend backend) throws IOException {
+    int number = 0;
+    try (Reader in =
+        new InputStreamReader(
+            TorchOracleTest.class.getResourceAsStream("/corpus/pytorch.json"),
+            StandardCharsets.UTF_8)) {
+      JsonObject corpus = JsonParser.parseReader(in).getAsJsonObject();
+      for (JsonElement element : corpus.getAsJsonArray("module_inputs")) {
+        JsonObject input = element.getAsJsonObject();
+        // Python's arguments, such as (10, 1e-3, None, False, True).
+        String arguments = input.get("ctor").getAsString().replaceAll("[() ]", "");
+        String[] given = arguments.split(",");
+        String[] all = {"", "1e-5", "0.1", "True", "True"};
+        System.arraycopy(given, 0, all, 0, given.length);
+        long[] dims =
+            input.getAsJsonArray("shape").asList().stream()
+                .mapToLong(JsonElement::getAsLong)
+                .toArray();
+        assertEquals(Long.parseLong(all[0]), dims[1]);
+        for (DType dtype : List.of(DType.F32, DType.F64)) {
+          Config config =
+              new Config(
+                  number++,
+                  input.get("cls").getAsString().charAt("BatchNorm".length()) - '0',
+                  Shape.of(dims),
+                  dtype,
+                  MemoryFormat.CHANNELS_FIRST,
+                  MemoryFormat.CHANNELS_FIRST,
+                  Double.parseDouble(all[1]),
+                  all[2].equals("None") ? null : Double.valueOf(all[2]),
+                  all[3].equals("True"),
+                  all[4].equals("True"),
+                  new boolean[] {true, true, false},
+                  1);
+          run(config, backend, new Random(number));
+        }
+      }
+    }
+    assertEquals(2 * 19, number);
+  }
+
+  private static Config config(int number, Random random) {
+    int rank = 2 + number % 4;
+    DType dtype =
+        switch (random.nextInt(8)) {
+          case 0 -> DType.BF16;
+          case 1 -> DType.F16;
+          case 2, 3, 4 -> DType.F64;
+          default -> DType.F32;
+        };
+    boolean[] training = new boolean[1 + random.nextInt(4)];
+    for (int i = 0; i < training.length; i++) {
+      training[i] = random.nextInt(3) > 0;
+    }
+    long[] dims = new long[rank];
+    long values;
+    do {
+      dims[0] = pick(random, 1, 2, 3, 4, 7, rank == 2 ? 300 : 16);
+      dims[1] = pick(random, 1, 2, 3, 5, 8, 16, 17, 33, 70);
+      values = dims[0];
+      for (int i = 2; i < rank; i++) {
+        dims[i] = rank == 3 ? pick(random, 1, 2, 5, 16, 37, 150) : pick(random, 1, 2, 3, 7, 9);
+        values *= dims[i];
+      }
+    } while (values == 1 || values * dims[1] > 20_000);
+    boolean half = dtype == DType.BF16 || dtype == DType.F16;
+    return new Config(
+        number,
+        Math.max(1, rank - 2),
+        Shape.of(dims),
+        dtype,
+        format(random),
+        format(random),
+        pick(random, 1e-5, 1e-3, 0.5),
+        new Double[] {0.1, 0.1, 0.3, 1.0, 0.0, -0.5, 1.7, null}[random.nextInt(8)],
+        random.nextInt(3) > 0,
+        random.nextInt(4) > 0,
+        training,
+        // Half types hold no more digits than this: x itself would be constant.
+        half ? pick(random, 0, 1, 10) : pick(random, 0, 1, 10, 100, 1000));
+  }
+
+  private static long pick(Random random, int... of) {
+    return of[random.nextInt(of.length)];
+  }
+
+  private static double pick(Random random, double... of) {
+    return of[random.nextInt(of.length)];
+  }
+
+  private static MemoryFormat format(Random random) {
+    return random.nextBoolean() ? MemoryFormat.CHANNELS_FIRST : MemoryFormat.CHANNELS_LAST;
+  }
+
+  private static void run(Config config, BatchNormBackend backend, Random random) {
+    int c = (int) config.shape.dim(1);
+    DType parameterType = config.dtype.parameterType();
+    Torch theirs =
+        new Torch(
+            config.dims,
+            c,
+            config.eps,
+            config.momentum,
+            config.affine,
+            config.track,
+            parameterType);
+    try (BatchNorm ours = module(config)) {
+      ours.backend(backend);
+      randomize(ours, theirs, parameterType, c, random);
+      for (int step = 0; step < config.training.length; step++) {
+        boolean training = config.training[step];
+        try (Tensor x = data(config, config.format, random, config.meanOverStd);
+            Tensor dy = data(config, config.dyFormat, random, 0.5)) {
+          double[] meanBefore = theirs.get("running_mean");
+          double[] varBefore = theirs.get("running_var");
+          Torch.Step expected =
+              theirs.step(
+                  training,
+                  config.dtype,
+                  config.shape.toArray(),
+                  x.toDoubleArray(),
+                  config.format,
+                  dy.toDoubleArray(),
+                  config.dyFormat);
+          ours.train(training);
+          Tensor y = ours.forward(x);
+          Tensor dx = ours.backward(dy);
+          assertEquals(config.format, y.format());
+          assertEquals(config.format, dx.format());
+          Check check =
+              new Check(config, "step " + step, x, dy, ours, training, meanBefore, varBefore);
+          check.outputs(expected, y, dx);
+          check.statistics(theirs);
+        }
+        // From the same state again, so that tolerances need not grow from step to step.
+        synchronize(ours, theirs);
+      }
+    }
+  }
+
+  private static BatchNorm module(Config config) {
+    long c = config.shape.dim(1);
+    BatchNorm.Builder<?> builder =
+        switch (config.dims) {
+          case 1 -> BatchNorm1d.builder(c);
+          case 2 -> BatchNorm2d.builder(c);
+          default -> BatchNorm3d.builder(c);
+        };
+    return builder
+        .eps(config.eps)
+        .momentum(config.momentum)
+        .affine(config.affine)
+        .trackRunningStats(config.track)
+        .dtype(config.dtype.parameterType())
+        .build();
+  }
+
+  private static void randomize(
+      BatchNorm ours, Torch theirs, DType parameterType, int c, Random random) {
+    ours.stateDict()
+        .forEach(
+            (name, tensor) -> {
+              if (tensor.dtype() == parameterType) {
+                boolean var = name.equals("running_var");
+                double[] values = new double[c];
+                for (int i = 0; i < c; i++) {
+                  values[i] = var ? 0.1 + random.nextDouble() * 3 : random.nextGaussian();
+                }
+                theirs.set(name, tensor.copyFrom(values).toDoubleArray());
+              }
+            });
+  }
+
+  private static void synchronize(BatchNorm ours, Torch theirs) {
+    ours.namedBuffers()
+        .forEach(
+            (name, tensor) -> {
+              if (tensor.dtype() != DType.I64) {
+                theirs.set(name, tensor.toDoubleArray());
+              }
+            });
+  }
+
+  private static int spatial(Shape shape) {
+    int spatial = 1;
+    for (int i = 2; i < shape.rank(); i++) {
+      spatial *= (int) shape.dim(i);
+    }
+    return spatial;
+  }
+
+  /** Channels of various scales, with means of up to {@code meanOverStd} standard deviations. */
+  private static Tensor data(
+      Config config, MemoryFormat format, Random random, double meanOverStd) {
+    int c = (int) config.shape.dim(1);
+    double[] std = new double[c];
+    double[] mean = new double[c];
+    for (int i = 0; i < c; i++) {
+      std[i] = Math.scalb(1.0, random.nextInt(7) - 3);
+      mean[i] = std[i] * meanOverStd * (random.nextDouble() * 2 - 1);
+    }
+    double[] values = new double[(int) config.shape.size()];
+    int spatial = spatial(config.shape);
+    for (int i = 0; i < values.length; i++) {
+      int channel = i / spatial % c;
+      values[i] = mean[channel] + std[channel] * random.nextGaussian();
+    }
+    return Tensor.zeros(config.dtype, format, config.shape).copyFrom(values);
+  }
+
+  /**
+   * Comparisons, each with a tolerance of {@code unit} (what one rounding of the arithmetic is worth)
+   * times a condition: {@code 16 + 2 sqrt(n)}, since PyTorch adds up n values one by one, in f32 for
+   * channels last; and {@code 1 + |mean|/std}, since it rounds the mean to f32, or folds it into the
+   * bias, before it subtracts. Ours is exact to a few units, see AccuracyTest; it is PyTorch's error
+   * that has to be allowed for. Half types add the rounding of the result.
+   */
+  private static final class Check {
+    private final Config config;
+    private final String step;
+    private final int n;
+    private final int c;
+    private final int spatial;
+    private final double unit;
+    private final double roundOff;
+    private final BatchNorm ours;
+    private final double[] w;
+    private final double[] b;
+
+    /** Of the statistics that this step normalized with. */
+    private final double[] mean;
+
+    private final double[] invStd;
+
+    /** Largest |x - mean| * invStd, largest |dy|, sum of |dy|, sum of |dy| * (1 + |x^|). */
+    private final double[] xHat;
+
+    private final double[] dyMax;
+    private final double[] dySum;
+    private final double[] dotSum;
+    private final double[] runningMeanScale;
+    private final double[] runningVarScale;
+
+    Check(
+        Config config,
+        String step,
+        Tensor x,
+        Tensor dy,
+        BatchNorm ours,
+        boolean training,
+        double @Nullable [] runningMean,
+        double @Nullable [] runningVar) {
+      this.config = config;
+      this.step = step;
+      this.ours = ours;
+      c = (int) config.shape.dim(1);
+      n = (int) config.shape.size() / c;
+      spatial = spatial(config.shape);
+      // One unit in the last place: two neighbours of a tie may round apart.
+      roundOff =
+          switch (config.dtype) {
+            case BF16 -> 0x1p-7;
+            case F16 -> 0x1p-10;
+            default -> 0;
+          };
+      // With no f32 parameter beside it, PyTorch keeps the statistics of half input in halves.
+      boolean pureHalf = roundOff > 0 && !config.affine && !config.track;
+      unit = config.dtype == DType.F64 ? 0x1p-53 : pureHalf ? roundOff / 2 : 0x1p-24;
+      w = new double[c];
+      b = new double[c];
+      Arrays.fill(w, 1);
+      if (config.affine) {
+        System.arraycopy(ours.weight().value().toDoubleArray(), 0, w, 0, c);
+        System.arraycopy(ours.bias().value().toDoubleArray(), 0, b, 0, c);
+      }
+      double[] values = x.toDoubleArray();
+      double[] gradients = dy.toDoubleArray();
+      mean = new double[c];
+      invStd = new double[c];
+      xHat = new double[c];
+      dyMax = new double[c];
+      dySum = new double[c];
+      dotSum = new double[c];
+      runningMeanScale = new double[c];
+      runningVarScale = new double[c];
+      double[] var = new double[c];
+      for (int i = 0; i < values.length; i++) {
+        mean[channel(i)] += values[i] / n;
+      }
+      for (int i = 0; i < values.length; i++) {
+        double d = values[i] - mean[channel(i)];
+        var[channel(i)] += d * d / n;
+      }
+      boolean batch = training || runningMean == null;
+      for (int k = 0; k < c; k++) {
+        if (runningMean != null) {
+          double unbiased = var[k] * n / (n - 1);
+          runningMeanScale[k] = Math.abs(runningMean[k]) + Math.abs(mean[k]) + Math.sqrt(var[k]);
+          runningVarScale[k] = Math.abs(runningVar[k]) + unbiased;
+        }
+        mean[k] = batch ? mean[k] : runningMean[k];
+        invStd[k] = 1 / Math.sqrt((batch ? var[k] : runningVar[k]) + config.eps);
+      }
+      for (int i = 0; i < values.length; i++) {
+        int k = channel(i);
+        double hat = Math.abs(values[i] - mean[k]) * invStd[k];
+        double g = Math.abs(gradients[i]);
+        xHat[k] = Math.max(xHat[k], hat);
+        dyMax[k] = Math.max(dyMax[k], g);
+        dySum[k] += g;
+        dotSum[k] += g * (1 + hat);
+      }
+    }
+
+    private int channel(int flat) {
+      return flat / spatial % c;
+    }
+
+    /** What adding n values one by one may cost. */
+    private double sum() {
+      return unit * (16 + 2 * Math.sqrt(n));
+    }
+
+    void outputs(Torch.Step expected, Tensor y, Tensor dx) {
+      double[] yTolerance = new double[c];
+      double[] dxTolerance = new double[c];
+      double[] dweightTolerance = new double[c];
+      double[] dbiasTolerance = new double[c];
+      for (int k = 0; k < c; k++) {
+        double slack = sum() * (1 + Math.abs(mean[k]) * invStd[k]);
+        double weight = Math.abs(w[k]);
+        yTolerance[k] = (slack + roundOff) * (weight * (1 + xHat[k]) + Math.abs(b[k]));
+        dxTolerance[k] = (slack + roundOff) * weight * invStd[k] * dyMax[k] * (2 + xHat[k]);
+        // PyTorch rounds these sums to bf16 on some paths, though the parameters are f32.
+        dweightTolerance[k] = (slack + roundOff) * dotSum[k];
+        dbiasTolerance[k] = (sum() + roundOff) * dySum[k];
+      }
+      compare("y", expected.y(), y.toDoubleArray(), yTolerance, spatial);
+      compare("dx", expected.dx(), dx.toDoubleArray(), dxTolerance, spatial);
+      assertEquals(config.affine, expected.dweight() != null);
+      assertEquals(config.affine, ours.weight() != null);
+      if (config.affine) {
+        double[] dweight = ours.weight().grad().toDoubleArray();
+        double[] dbias = ours.bias().grad().toDoubleArray();
+        compare("dweight", expected.dweight(), dweight, dweightTolerance, 1);
+        compare("dbias", expected.dbias(), dbias, dbiasTolerance, 1);
+      }
+    }
+
+    void statistics(Torch theirs) {
+      double[] meanTolerance = new double[c];
+      double[] varTolerance = new double[c];
+      double factor = config.momentum == null ? 1 : Math.abs(config.momentum);
+      for (int k = 0; k < c; k++) {
+        double slack = sum() * (1 + factor);
+        meanTolerance[k] = slack * runningMeanScale[k];
+        varTolerance[k] = slack * runningVarScale[k];
+      }
+      assertEquals(config.track, theirs.get("running_mean") != null);
+      assertEquals(config.track, ours.runningMean() != null);
+      if (config.track) {
+        double[] ourMean = ours.runningMean().toDoubleArray();
+        double[] ourVar = ours.runningVar().toDoubleArray();
+        compare("running_mean", theirs.get("running_mean"), ourMean, meanTolerance, 1);
+        compare("running_var", theirs.get("running_var"), ourVar, varTolerance, 1);
+        double[] counter = {ours.numBatchesTracked().getLong()};
+        assertArrayEquals(theirs.get("num_batches_tracked"), counter, () -> config.toString());
+      }
+    }
+
+    private void compare(
+        String what, double[] expected, double[] actual, double[] tolerance, int spatial) {
+      assertEquals(expected.length, actual.length, what);
+      for (int i = 0; i < expected.length; i++) {
+        int k = i / spatial % c;
+        double allowed = tolerance[k];
+        int at = i;
+        assertTrue(
+            // A negative momentum makes running_var negative, and then both give NaN.
+            Math.abs(expected[i] - actual[i]) <= allowed
+                || Double.isNaN(expected[i]) && Double.isNaN(actual[i]),
+            () ->
+                config + ", " + step + ": " + what + "[" + at + "] is " + actual[at]
+                    + ", PyTorch has " + expected[at] + ", a difference of "
+                    + Math.abs(actual[at] - expected[at]) + " where " + allowed + " is allowed");
+      }
+    }
+  }
+}
