@@ -14,8 +14,8 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * Convolution as matrix products (im2col): each column of a matrix holds the inputs of one output
- * position, and the weights times that matrix are the outputs. The matrix is made block by block, so
- * that it stays in the cache. One dimension is two with a height of 1.
+ * position, and the weights times that matrix are the outputs. The matrix is made block by block,
+ * so that it stays in the cache. One dimension is two with a height of 1.
  */
 abstract sealed class Conv extends Layer permits Conv1d, Conv2d {
   /** Elements of a block's matrix: half a MiB, which leaves room beside it in the L2 cache. */
@@ -65,8 +65,12 @@ abstract sealed class Conv extends Layer permits Conv1d, Conv2d {
     groups = options.groups();
     if (inChannels % groups != 0 || outChannels % groups != 0) {
       throw new IllegalArgumentException(
-          "inChannels and outChannels must be divisible by groups, but got " + inChannels + ", "
-              + outChannels + " and " + groups);
+          "inChannels and outChannels must be divisible by groups, but got "
+              + inChannels
+              + ", "
+              + outChannels
+              + " and "
+              + groups);
     }
     groupIn = inChannels / groups;
     groupOut = outChannels / groups;
@@ -85,8 +89,11 @@ abstract sealed class Conv extends Layer permits Conv1d, Conv2d {
     }
     if (size.height() != size.width()) {
       throw new IllegalArgumentException(
-          name + " must be one number, because Conv1d has one dimension, but got "
-              + size.height() + " and " + size.width());
+          name
+              + " must be one number, because Conv1d has one dimension, but got "
+              + size.height()
+              + " and "
+              + size.width());
     }
     return new Size(neutral, size.width());
   }
@@ -120,20 +127,36 @@ abstract sealed class Conv extends Layer permits Conv1d, Conv2d {
   final Shape outputShape(Shape x) {
     if (x.rank() != dimensions + 2) {
       throw new IllegalArgumentException(
-          "expected " + (dimensions + 2) + "D input (got " + x.rank() + "D input): x has shape "
-              + x + ", " + name() + " takes "
+          "expected "
+              + (dimensions + 2)
+              + "D input (got "
+              + x.rank()
+              + "D input): x has shape "
+              + x
+              + ", "
+              + name()
+              + " takes "
               + (dimensions == 1 ? "(N, C, L)" : "(N, C, H, W)"));
     }
     if (x.dim(1) != inChannels) {
       throw new IllegalArgumentException(
-          "x has " + x.dim(1) + " channels (shape " + x + "), but this " + name()
-              + " was built for " + inChannels);
+          "x has "
+              + x.dim(1)
+              + " channels (shape "
+              + x
+              + "), but this "
+              + name()
+              + " was built for "
+              + inChannels);
     }
     Shape y = x.with(1, outChannels);
     int last = dimensions + 1;
     if (dimensions == 2) {
-      y = y.with(2, outputSize(x, 2, kernel.height(), stride.height(), padding.height(),
-          dilation.height()));
+      y =
+          y.with(
+              2,
+              outputSize(
+                  x, 2, kernel.height(), stride.height(), padding.height(), dilation.height()));
     }
     return y.with(
         last,
@@ -145,8 +168,18 @@ abstract sealed class Conv extends Layer permits Conv1d, Conv2d {
     long extent = d * (k - 1) + 1;
     if (padded < extent) {
       throw new IllegalArgumentException(
-          "x has size " + x.dim(dim) + " in dimension " + dim + " (shape " + x + "), " + padded
-              + " with padding, but the kernel of this " + name() + " extends over " + extent);
+          "x has size "
+              + x.dim(dim)
+              + " in dimension "
+              + dim
+              + " (shape "
+              + x
+              + "), "
+              + padded
+              + " with padding, but the kernel of this "
+              + name()
+              + " extends over "
+              + extent);
     }
     return (padded - extent) / s + 1;
   }
@@ -464,8 +497,7 @@ abstract sealed class Conv extends Layer permits Conv1d, Conv2d {
           }
         }
       }
-      Tensor result =
-          columns.get(DType.F32, MemoryFormat.CHANNELS_FIRST, Shape.of(depth, size));
+      Tensor result = columns.get(DType.F32, MemoryFormat.CHANNELS_FIRST, Shape.of(depth, size));
       result.write(result.offset(), matrix, 0, depth * size);
       return result;
     }
@@ -527,8 +559,7 @@ abstract sealed class Conv extends Layer permits Conv1d, Conv2d {
     /** The reverse of {@link #gather}: adds each element of the matrix to where it came from. */
     void scatter(Geometry g, Block b) {
       int size = b.size();
-      Tensor gradients =
-          columns.get(DType.F32, MemoryFormat.CHANNELS_FIRST, Shape.of(depth, size));
+      Tensor gradients = columns.get(DType.F32, MemoryFormat.CHANNELS_FIRST, Shape.of(depth, size));
       gradients.read(gradients.offset(), matrix, 0, depth * size);
       for (int i = 0; i < kernel.height(); i++) {
         for (int j = 0; j < kernel.width(); j++) {

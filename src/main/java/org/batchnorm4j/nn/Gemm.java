@@ -48,8 +48,7 @@ final class Gemm {
 
     /** The part from this row and column on. */
     Matrix from(int row, int column) {
-      long step =
-          transposed ? (long) column * stride + row : (long) row * stride + column;
+      long step = transposed ? (long) column * stride + row : (long) row * stride + column;
       return new Matrix(tensor, at + step, stride, transposed);
     }
 
@@ -71,7 +70,9 @@ final class Gemm {
     }
   }
 
-  /** {@code c = a b}, or {@code c += a b}; a is m x k, b is k x n, c is m x n and not transposed. */
+  /**
+   * {@code c = a b}, or {@code c += a b}; a is m x k, b is k x n, c is m x n and not transposed.
+   */
   void multiply(int m, int n, int k, Matrix a, Matrix b, boolean accumulate, Matrix c) {
     // OpenBLAS need not be asked for an empty sum.
     if (k > 0 && runsOnBlas(a, b, c)) {

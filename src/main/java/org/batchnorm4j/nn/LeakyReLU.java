@@ -33,9 +33,10 @@ public final class LeakyReLU extends Elementwise {
 
   @Override
   void apply(float[] values, int n, long at) {
-    float slope = (float) negativeSlope;
+    int one = Float.floatToRawIntBits(1);
+    int slope = Float.floatToRawIntBits((float) negativeSlope);
     for (int i = 0; i < n; i++) {
-      values[i] = Math.max(values[i], 0) + slope * Math.min(values[i], 0);
+      values[i] *= Float.intBitsToFloat(values[i] < 0 ? slope : one);
     }
   }
 

@@ -27,7 +27,9 @@ abstract sealed class MaxPool extends Layer permits MaxPool1d, MaxPool2d {
     this.padding = Init.atLeast(0, "padding", padding);
     if (padding > kernel / 2) {
       throw new IllegalArgumentException(
-          "padding must be at most half of kernel, but got padding " + padding + " and kernel "
+          "padding must be at most half of kernel, but got padding "
+              + padding
+              + " and kernel "
               + kernel);
     }
   }
@@ -36,16 +38,34 @@ abstract sealed class MaxPool extends Layer permits MaxPool1d, MaxPool2d {
   final Shape outputShape(Shape x) {
     if (x.rank() != dimensions + 2) {
       throw new IllegalArgumentException(
-          "expected " + (dimensions + 2) + "D input (got " + x.rank() + "D input): x has shape "
-              + x + ", " + name() + " takes " + (dimensions == 1 ? "(N, C, L)" : "(N, C, H, W)"));
+          "expected "
+              + (dimensions + 2)
+              + "D input (got "
+              + x.rank()
+              + "D input): x has shape "
+              + x
+              + ", "
+              + name()
+              + " takes "
+              + (dimensions == 1 ? "(N, C, L)" : "(N, C, H, W)"));
     }
     Shape y = x;
     for (int i = 2; i < x.rank(); i++) {
       long padded = x.dim(i) + 2L * padding;
       if (padded < kernel) {
         throw new IllegalArgumentException(
-            "x has size " + x.dim(i) + " in dimension " + i + " (shape " + x + "), " + padded
-                + " with padding, but the kernel of this " + name() + " extends over " + kernel);
+            "x has size "
+                + x.dim(i)
+                + " in dimension "
+                + i
+                + " (shape "
+                + x
+                + "), "
+                + padded
+                + " with padding, but the kernel of this "
+                + name()
+                + " extends over "
+                + kernel);
       }
       y = y.with(i, (padded - kernel) / stride + 1);
     }
@@ -83,8 +103,8 @@ abstract sealed class MaxPool extends Layer permits MaxPool1d, MaxPool2d {
   }
 
   /**
-   * One plane. Of equal values the first wins, of NaNs the last, as in PyTorch. Which element wins is
-   * random, so the loop must do without a branch on it.
+   * One plane. Of equal values the first wins, of NaNs the last, as in PyTorch. Which element wins
+   * is random, so the loop must do without a branch on it.
    */
   private void pool(Geometry g, float[] input, float[] output, int at) {
     int kernelHeight = dimensions == 1 ? 1 : kernel;
@@ -141,7 +161,12 @@ abstract sealed class MaxPool extends Layer permits MaxPool1d, MaxPool2d {
 
   @Override
   final String options() {
-    return "kernel_size=" + kernel + ", stride=" + stride + ", padding=" + padding
+    return "kernel_size="
+        + kernel
+        + ", stride="
+        + stride
+        + ", padding="
+        + padding
         + ", dilation=1, ceil_mode=False";
   }
 

@@ -11,7 +11,8 @@ public final class ReLU extends Elementwise {
   @Override
   void apply(float[] values, int n, long at) {
     for (int i = 0; i < n; i++) {
-      values[i] = Math.max(values[i], 0);
+      int mask = values[i] < 0 ? 0 : -1;
+      values[i] = Float.intBitsToFloat(Float.floatToRawIntBits(values[i]) & mask);
     }
   }
 

@@ -7,8 +7,8 @@ import org.batchnorm4j.tensor.DType;
 import org.batchnorm4j.tensor.Tensor;
 
 /**
- * Moves parameters against their gradients. Computes in f64, whatever the parameters' type, and keeps
- * its own state in f64 on the heap: f32 parameters are rounded once per step.
+ * Moves parameters against their gradients. Computes in f64, whatever the parameters' type, and
+ * keeps its own state in f64 on the heap: f32 parameters are rounded once per step.
  *
  * <p>For one thread at a time.
  */
@@ -117,8 +117,9 @@ public abstract sealed class Optimizer permits SGD, Moments {
   abstract void update(int index, int chunk, int n, double[] values, double[] gradients);
 
   /**
-   * One f64 number of state for each element of each parameter: by parameter, chunk, and place within
-   * it. Chunks are arrays of their own because HotSpot vectorizes no loop over arrays with offsets.
+   * One f64 number of state for each element of each parameter: by parameter, chunk, and place
+   * within it. Chunks are arrays of their own because HotSpot vectorizes no loop over arrays with
+   * offsets.
    */
   final double[][][] state() {
     return parameters.stream()
@@ -127,8 +128,8 @@ public abstract sealed class Optimizer permits SGD, Moments {
   }
 
   /**
-   * Sets all gradients to zero. Not needed before {@code backward}, which overwrites them; useful for
-   * parameters that the next backward does not reach.
+   * Sets all gradients to zero. Not needed before {@code backward}, which overwrites them; useful
+   * for parameters that the next backward does not reach.
    *
    * @throws IllegalStateException if a parameter is closed
    */
@@ -164,8 +165,7 @@ public abstract sealed class Optimizer permits SGD, Moments {
 
   static double notNegative(String name, double value) {
     if (!(value >= 0 && value < Double.POSITIVE_INFINITY)) {
-      throw new IllegalArgumentException(
-          name + " must be finite and at least 0, but got " + value);
+      throw new IllegalArgumentException(name + " must be finite and at least 0, but got " + value);
     }
     return value;
   }

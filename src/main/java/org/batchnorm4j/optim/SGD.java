@@ -98,8 +98,7 @@ public final class SGD extends Optimizer {
       double take = started ? 1 - options.dampening : 1;
       for (int i = 0; i < n; i++) {
         v[i] = keep * v[i] + take * gradients[i];
-        gradients[i] =
-            options.nesterov ? gradients[i] + options.momentum * v[i] : v[i];
+        gradients[i] = options.nesterov ? gradients[i] + options.momentum * v[i] : v[i];
       }
     }
     for (int i = 0; i < n; i++) {
