@@ -14,6 +14,7 @@ command -v "${CXX:-c++}" >/dev/null || command -v g++ >/dev/null || command -v c
 command -v make >/dev/null || command -v ninja >/dev/null ||
   missing "make" "Debian/Ubuntu: apt-get install make"
 
+mkdir -p "$build" # A fresh clone has no place for the log yet.
 toolchain=$(dirname "$0")/toolchain-$platform.cmake
 [ -f "$toolchain" ] && set -- "-DCMAKE_TOOLCHAIN_FILE=$toolchain" || set --
 cmake -S "$sources" -B "$build" "$@" >"$build.log" 2>&1 || { cat "$build.log" >&2; exit 1; }
