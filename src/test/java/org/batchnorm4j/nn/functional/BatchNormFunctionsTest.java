@@ -624,7 +624,10 @@ class BatchNormFunctionsTest {
             double sum = t[i] + r[i];
             double expected = sum < 0 ? activation.slope() * sum : sum;
             assertEquals(expected, y[i], unit * (1 + Math.abs(t[i])), "y");
-            masked[i] *= y[i] <= 0 ? activation.slope() : 1;
+            if (y[i] <= 0) {
+              // ReLU's zero is positive.
+              masked[i] = activation.slope() == 0 ? 0 : activation.slope() * masked[i];
+            }
           }
           assertArrayEquals(masked, fused.dresidual.toDoubleArray(), unit, "dresidual");
           plain.dy.copyFrom(masked);
