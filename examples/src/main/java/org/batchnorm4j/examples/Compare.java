@@ -66,7 +66,7 @@ final class Compare implements Callable<Integer> {
     List<Panel> panels = new ArrayList<>();
     try (Regression random = Regression.random(1000, 10, new Random(1));
         Regression real = Regression.lastColumnOf(housing, new Random(1))) {
-      print.println("Random data: the sum of 10 features and a little noise, 1000 samples");
+      print.println("Random data: the sum of 10 features of one scale, and a little noise");
       panels.add(compare(print, "Random data", random));
       print.println("Boston housing: median home value from 13 features of very different scales");
       panels.add(compare(print, "Boston housing", real));

@@ -205,7 +205,7 @@ final class Mnist implements Callable<Integer> {
     print.println("Serving " + model.getFileName() + " in eval():");
     print.println();
     List<MnistServing> servings = new ArrayList<>();
-    Table table = new Table("backend", "test accuracy", "images/s");
+    Table table = new Table("backend", "test accuracy", "images/s", "batch norms alone, images/s");
     try {
       for (BatchNormBackend backend : backends) {
         MnistServing serving = MnistServing.load(model, backend);
@@ -214,7 +214,8 @@ final class Mnist implements Callable<Integer> {
         table.row(
             backend.name(),
             String.format(Locale.ROOT, "%.2f %%", result.accuracy()),
-            String.format(Locale.ROOT, "%,.0f", result.imagesPerSecond()));
+            String.format(Locale.ROOT, "%,.0f", result.imagesPerSecond()),
+            String.format(Locale.ROOT, "%,.0f", result.normsPerSecond()));
       }
       table.print(print);
       print.println();

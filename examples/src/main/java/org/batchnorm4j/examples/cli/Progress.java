@@ -45,8 +45,6 @@ public final class Progress implements AutoCloseable {
             ? new ProgressBarBuilder()
                 .setTaskName(name)
                 .setInitialMax(total)
-                .setUnit(" images", 1)
-                .showSpeed()
                 .hideEta()
                 .setStyle(ProgressBarStyle.ASCII)
                 .setUpdateIntervalMillis(200)
@@ -73,7 +71,8 @@ public final class Progress implements AutoCloseable {
   public void step(long images, double loss) {
     done += images;
     if (bar != null) {
-      bar.setExtraMessage(String.format(Locale.ROOT, " loss %.4f", loss));
+      bar.setExtraMessage(
+          String.format(Locale.ROOT, " loss %.4f, %,.0f images/s", loss, imagesPerSecond()));
       bar.stepBy(images);
       return;
     }
@@ -93,17 +92,11 @@ public final class Progress implements AutoCloseable {
   /** Stops the clock, for something that is not the task itself. */
   public void pause() {
     worked += System.nanoTime() - resumedAt;
-    if (bar != null) {
-      bar.pause();
-    }
   }
 
   /** Lets the clock run on. */
   public void resume() {
     resumedAt = System.nanoTime();
-    if (bar != null) {
-      bar.resume();
-    }
   }
 
   /** How fast the task went so far, pauses left out. */
