@@ -1,6 +1,7 @@
 # Compiles kernels/<isa>.cpp once per storage type, each with the flags of its instruction set and
 # nothing else: what a CPU must have to run it is in src/dispatch.cpp.
-set(BN_FLAGS_scalar -O2)
+# For size: it runs where nothing else does, and would be the largest of all.
+set(BN_FLAGS_scalar -Os)
 set(BN_FLAGS_avx2 -O3 -mavx2 -mfma -mf16c)
 # The uninitialized warnings are GCC's own about its intrinsics (GCC bug 105593).
 set(BN_FLAGS_avx512 -O3 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c -mprefer-vector-width=512

@@ -4,7 +4,8 @@
  *   bn_ncs: data[n * pitch + c * s + i]       (channels first; pitch >= c * s)
  *   bn_nsc: data[(n * s + i) * pitch + c]     (channels last;  pitch >= c)
  * in elements of the data type. Per-channel arrays hold C values of the parameter type: double for
- * bn_f64, float for all others. Any alignment of the data type is legal; multiples of 64 are fastest.
+ * bn_f64, float for all others. Any alignment of the data type is legal; multiples of 64 are
+ * fastest.
  *
  * Outputs may be the same memory as an input of the same layout (in place), but must not overlap
  * otherwise; one array may serve as several of the per-channel arguments. Results do not depend on
@@ -44,7 +45,8 @@ BN_API int bn_abi_version(void);
 /* The best bn_isa of this CPU and operating system. */
 BN_API int bn_detect_isa(void);
 
-/* Runs small problems on an instruction set and compares with known bits: bn_ok or bn_wrong_bits. */
+/* Runs small problems on an instruction set and compares with known bits: bn_ok or bn_wrong_bits.
+ */
 BN_API int bn_self_test(int isa);
 
 /* Zeroed memory aligned to 64 bytes (large blocks to 2 MiB, on huge pages where the system has
@@ -54,16 +56,16 @@ BN_API void bn_free(int64_t address);
 
 /* y = act((x - running_mean) * (weight / sqrt(running_var + eps)) + bias + residual)
  *
- * residual, weight and bias may be null. slope is that of bn_leaky_relu. threads >= 1 is the most the
- * call may use. */
-BN_API int bn_inference(int isa, int threads, int dtype, int layout, int64_t n, int64_t c, int64_t s,
-                        int activation, double slope, const void* x, int64_t x_pitch,
+ * residual, weight and bias may be null. slope is that of bn_leaky_relu. threads >= 1 is the most
+ * the call may use. */
+BN_API int bn_inference(int isa, int threads, int dtype, int layout, int64_t n, int64_t c,
+                        int64_t s, int activation, double slope, const void* x, int64_t x_pitch,
                         const void* residual, int64_t residual_pitch, void* y, int64_t y_pitch,
                         const void* running_mean, const void* running_var, const void* weight,
                         const void* bias, double eps);
 
-/* y = act((x - mean) * (weight / sqrt(var + eps)) + bias + residual) with the batch's mean and biased
- * variance. Writes mean, mean_low (the part of the mean that its type cannot hold) and
+/* y = act((x - mean) * (weight / sqrt(var + eps)) + bias + residual) with the batch's mean and
+ * biased variance. Writes mean, mean_low (the part of the mean that its type cannot hold) and
  * inv_std = 1 / sqrt(var + eps); moves running_mean and running_var (both or neither null) by
  * momentum towards the mean and the unbiased variance. n * s = 0 writes nothing. */
 BN_API int bn_training(int isa, int threads, int dtype, int layout, int64_t n, int64_t c, int64_t s,
@@ -72,8 +74,8 @@ BN_API int bn_training(int isa, int threads, int dtype, int layout, int64_t n, i
                        const void* weight, const void* bias, double eps, void* mean, void* mean_low,
                        void* inv_std, void* running_mean, void* running_var, double momentum);
 
-/* The gradients of bn_training. y is the forward's output, read for the activation's mask, and may be
- * null for bn_identity. dx, dresidual, dweight and dbias may each be null: not wanted. */
+/* The gradients of bn_training. y is the forward's output, read for the activation's mask, and may
+ * be null for bn_identity. dx, dresidual, dweight and dbias may each be null: not wanted. */
 BN_API int bn_backward_training(int isa, int threads, int dtype, int layout, int64_t n, int64_t c,
                                 int64_t s, int activation, double slope, const void* dy,
                                 int64_t dy_pitch, const void* x, int64_t x_pitch, const void* y,

@@ -1,4 +1,5 @@
-// The C ABI: checks, then the kernels of the wanted instruction set through a schedule. No algorithm.
+// The C ABI: checks, then the kernels of the wanted instruction set through a schedule. No
+// algorithm.
 #include <cmath>
 #include <cstring>
 #include <initializer_list>
@@ -216,7 +217,9 @@ class SumsReduce final : public Reduce {
 };
 
 // An all-zero per-channel array.
-void* zeros(Workspace& workspace, int64_t bytes) { return std::memset(workspace.take(bytes), 0, bytes); }
+void* zeros(Workspace& workspace, int64_t bytes) {
+  return std::memset(workspace.take(bytes), 0, bytes);
+}
 
 // Where backward's mean and inv_std come from: a training forward, or running statistics.
 struct Statistics {
@@ -262,8 +265,8 @@ int backward(Call& call, Gradient args, const Statistics& from, const void* weig
   args.scale = scale;
   args.slope = call.slope;
   args.stream = call.streams(args.dx.p, {args.dy.p, args.x.p, args.y.p});
-  FinishGradient finish = {(double)call.plan.values(), weight, nullptr, to.dweight, to.dbias,
-                           scale,                      nullptr, nullptr};
+  FinishGradient finish = {
+      (double)call.plan.values(), weight, nullptr, to.dweight, to.dbias, scale, nullptr, nullptr};
   if (training) {
     args.mean = from.mean;
     args.mean_low = from.mean_low;
@@ -375,9 +378,18 @@ int bn_training(int isa, int threads, int dtype, int layout, int64_t n, int64_t 
   void *scale = workspace.take(bytes), *shift = workspace.take(bytes);
   void* scratch = workspace.take(scratch_bytes);
 
-  bn::FinishTraining finish = {(double)call.plan.values(), eps,   momentum, weight,
-                               bias,                       mean,  mean_low, inv_std,
-                               scale,                      shift, running_mean, running_var};
+  bn::FinishTraining finish = {(double)call.plan.values(),
+                               eps,
+                               momentum,
+                               weight,
+                               bias,
+                               mean,
+                               mean_low,
+                               inv_std,
+                               scale,
+                               shift,
+                               running_mean,
+                               running_var};
   args.extent = call.plan.extent;
   args.mean = mean;
   args.mean_low = mean_low;

@@ -55,13 +55,18 @@ int detect() { return bn_scalar; }
 
 #endif
 
-#define BN_CHOOSE(isa)                            \
-  switch (dtype) {                                \
-    case bn_f32:  return &kernels_##isa##_f32();  \
-    case bn_f64:  return &kernels_##isa##_f64();  \
-    case bn_bf16: return &kernels_##isa##_bf16(); \
-    case bn_f16:  return &kernels_##isa##_f16();  \
-    default:      return nullptr;                 \
+#define BN_CHOOSE(isa)                \
+  switch (dtype) {                    \
+    case bn_f32:                      \
+      return &kernels_##isa##_f32();  \
+    case bn_f64:                      \
+      return &kernels_##isa##_f64();  \
+    case bn_bf16:                     \
+      return &kernels_##isa##_bf16(); \
+    case bn_f16:                      \
+      return &kernels_##isa##_f16();  \
+    default:                          \
+      return nullptr;                 \
   }
 
 Caches read_caches() {

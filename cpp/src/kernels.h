@@ -5,8 +5,8 @@
 
 namespace bn {
 
-constexpr int64_t kChunk = 256;     // values summed in the element type (docs/numerics.md)
-constexpr int64_t kStrip = 512;     // channels whose lanes a channels-last reduction keeps in cache
+constexpr int64_t kChunk = 256;  // values summed in the element type (docs/numerics.md)
+constexpr int64_t kStrip = 512;  // channels whose lanes a channels-last reduction keeps in cache
 constexpr int64_t kLaneBytes = 2 * 16 * kStrip * 8;  // room for those lanes, in the widest type
 
 // Data arrays with their pitches, and the extent of the problem they share.
@@ -69,8 +69,8 @@ struct FinishGradient {
 };
 
 struct Kernels {
-  // Moments of chunks [q0, q1) of channels [c0, c1), merged in order, into mean[c - c0] (relative to
-  // the channel's first value) and m2[c - c0].
+  // Moments of chunks [q0, q1) of channels [c0, c1), merged in order, into mean[c - c0] (relative
+  // to the channel's first value) and m2[c - c0].
   void (*moments_ncs)(const Extent&, Data x, int64_t c0, int64_t c1, int64_t q0, int64_t q1,
                       double* mean, double* m2);
   void (*moments_nsc)(const Extent&, Data x, int64_t c0, int64_t c1, int64_t q0, int64_t q1,
@@ -107,9 +107,9 @@ struct Kernels {
 };
 
 // One table per instruction set and data type, each in an object file of its own.
-#define BN_TABLES(isa)              \
-  const Kernels& kernels_##isa##_f32(); \
-  const Kernels& kernels_##isa##_f64(); \
+#define BN_TABLES(isa)                   \
+  const Kernels& kernels_##isa##_f32();  \
+  const Kernels& kernels_##isa##_f64();  \
   const Kernels& kernels_##isa##_bf16(); \
   const Kernels& kernels_##isa##_f16();
 BN_TABLES(scalar)

@@ -105,7 +105,8 @@ class Team {
     uint64_t last = 0;  // the job worked at last: not to be joined again while its caller is busy
     for (;;) {
       uint64_t seen = wait(last);
-      if (!state_.compare_exchange_strong(seen, seen | kJoined, std::memory_order_acq_rel)) continue;
+      if (!state_.compare_exchange_strong(seen, seen | kJoined, std::memory_order_acq_rel))
+        continue;
       last = seen;
       int helpers = job_.workers - 1;
 #if defined(_OPENMP)

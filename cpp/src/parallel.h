@@ -1,9 +1,9 @@
 // Who runs on how many threads.
 //
-// There is one team in the process: a leader thread of ours and the OpenMP threads it leads. libgomp
-// keeps a pool for every thread that opens a parallel region; as only the leader does, 200 calling
-// threads leave one pool behind, not 200. A caller always works on its own tasks; the team joins in
-// if it is free and awake in time. A caller that finds it busy works alone.
+// There is one team in the process: a leader thread of ours and the OpenMP threads it leads.
+// libgomp keeps a pool for every thread that opens a parallel region; as only the leader does, 200
+// calling threads leave one pool behind, not 200. A caller always works on its own tasks; the team
+// joins in if it is free and awake in time. A caller that finds it busy works alone.
 #pragma once
 #include <cstdint>
 #include <type_traits>

@@ -42,7 +42,8 @@ void map_ncs(const Plan& plan, Map& map) {
   int64_t width = std::clamp<int64_t>(kTile / row, 1, e.c);
   int64_t height = width == e.c ? std::clamp<int64_t>(kTile / (row * e.c), 1, e.n) : 1;
   int64_t length = width == 1 ? std::min(e.s, std::max<int64_t>(kTile / plan.element, 16)) : e.s;
-  int64_t across = ceil_div(e.c, width), down = ceil_div(e.n, height), along = ceil_div(e.s, length);
+  int64_t across = ceil_div(e.c, width), down = ceil_div(e.n, height),
+          along = ceil_div(e.s, length);
   parallel_for(plan.workers(), down * across * along, [&](int64_t task, int) {
     int64_t n0 = task / (across * along) * height, c0 = task / along % across * width;
     int64_t s0 = task % along * length;

@@ -12,9 +12,9 @@ namespace bn {
 struct Plan {
   Extent extent;
   bool channels_last;
-  int threads;           // at most
-  int64_t element;       // bytes of a stored element
-  int64_t arrays;        // data arrays that the call reads or writes
+  int threads;      // at most
+  int64_t element;  // bytes of a stored element
+  int64_t arrays;   // data arrays that the call reads or writes
 
   int64_t values() const { return extent.values(); }
   int64_t bytes() const { return values() * extent.c * element; }
@@ -22,9 +22,7 @@ struct Plan {
   // docs/numerics.md: chunks of values, and segments of chunks.
   int64_t chunks() const { return (values() + kChunk - 1) / kChunk; }
   int64_t chunks_per_segment() const { return (chunks() + 63) / 64; }
-  int64_t segments() const {
-    return (chunks() + chunks_per_segment() - 1) / chunks_per_segment();
-  }
+  int64_t segments() const { return (chunks() + chunks_per_segment() - 1) / chunks_per_segment(); }
 
   // Threads that are worth waking for this much memory.
   int workers() const;

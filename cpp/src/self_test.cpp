@@ -39,21 +39,21 @@ int bn_self_test(int isa) {
   uint64_t h = 0xcbf29ce484222325u;
   for (int layout : {bn_ncs, bn_nsc}) {
     int64_t pitch = layout == bn_ncs ? kC * kS : kC;
-    int status = bn_training(isa, 1, bn_f32, layout, kN, kC, kS, bn_relu, 0, x, pitch, nullptr, 0, y,
-                             pitch, weight, bias, 1e-5, mean, mean_low, inv_std, running_mean,
-                             running_var, 0.1);
+    int status =
+        bn_training(isa, 1, bn_f32, layout, kN, kC, kS, bn_relu, 0, x, pitch, nullptr, 0, y, pitch,
+                    weight, bias, 1e-5, mean, mean_low, inv_std, running_mean, running_var, 0.1);
     if (status != bn_ok) return status;
-    status = bn_backward_training(isa, 1, bn_f32, layout, kN, kC, kS, bn_relu, 0, dy, pitch, x, pitch,
-                                  y, pitch, weight, mean, mean_low, inv_std, dx, pitch, nullptr, 0,
-                                  weight, bias);
+    status = bn_backward_training(isa, 1, bn_f32, layout, kN, kC, kS, bn_relu, 0, dy, pitch, x,
+                                  pitch, y, pitch, weight, mean, mean_low, inv_std, dx, pitch,
+                                  nullptr, 0, weight, bias);
     if (status != bn_ok) return status;
     h = hash(y, sizeof y, h);
     h = hash(dx, sizeof dx, h);
     h = hash(weight, sizeof weight, h);
     h = hash(bias, sizeof bias, h);
     h = hash(running_var, sizeof running_var, h);
-    status = bn_inference(isa, 1, bn_f32, layout, kN, kC, kS, bn_identity, 0, x, pitch, nullptr, 0, y,
-                          pitch, running_mean, running_var, weight, bias, 1e-5);
+    status = bn_inference(isa, 1, bn_f32, layout, kN, kC, kS, bn_identity, 0, x, pitch, nullptr, 0,
+                          y, pitch, running_mean, running_var, weight, bias, 1e-5);
     if (status != bn_ok) return status;
     h = hash(y, sizeof y, h);
   }

@@ -18,15 +18,14 @@ struct Block {
   bool grow(size_t wanted) {
     if (wanted <= size) return true;
     release();
-    memory = static_cast<char*>(
-        ::operator new(wanted, std::align_val_t{64}, std::nothrow));
+    memory = static_cast<char*>(::operator new (wanted, std::align_val_t{64}, std::nothrow));
     if (memory == nullptr) return false;
     size = wanted;
     return true;
   }
 
   void release() {
-    if (memory != nullptr) ::operator delete(memory, std::align_val_t{64});
+    if (memory != nullptr) ::operator delete (memory, std::align_val_t{64});
     memory = nullptr;
     size = 0;
   }

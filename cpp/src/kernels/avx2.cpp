@@ -1,6 +1,6 @@
 // Compiled with -mavx2 -mfma -mf16c.
-#include "../kernels.h"
 #include "../simd/avx2.h"
+#include "../kernels.h"
 
 namespace bn::avx2 {
 #include "common.inl"

@@ -1,6 +1,6 @@
 // Compiled with -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c.
-#include "../kernels.h"
 #include "../simd/avx512.h"
+#include "../kernels.h"
 
 namespace bn::avx512 {
 #include "common.inl"

@@ -106,8 +106,8 @@ BN_INLINE Vec<Element<S>> head_mean(const S* p, int64_t pitch, int64_t n, Count 
   using E = Element<S>;
   Vec<E> zero = splat(E(0));
   int64_t h = head_of(n);
-  Vec<E> sum = fold_lanes<0, 1>(
-      [&](int64_t l) { return l < h ? load(p + l * pitch, count, zero) : zero; });
+  Vec<E> sum =
+      fold_lanes<0, 1>([&](int64_t l) { return l < h ? load(p + l * pitch, count, zero) : zero; });
   return sum * splat(E(1) / (E)h);
 }
 

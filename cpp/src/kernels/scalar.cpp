@@ -1,6 +1,6 @@
 // Portable C++; compiled with nothing beyond the platform's baseline.
-#include "../kernels.h"
 #include "../simd/scalar.h"
+#include "../kernels.h"
 
 namespace bn::scalar {
 #include "common.inl"

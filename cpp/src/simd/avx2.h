@@ -175,10 +175,9 @@ BN_INLINE Vec<E> if_not_positive(Vec<E> x, Vec<E> then, Vec<E> otherwise) {
 }
 
 BN_INLINE Vec<double> widen(Vec<float> x) {
-  return {_mm256_cvtps_pd(_mm256_castps256_ps128(x.a)),
-          _mm256_cvtps_pd(_mm256_extractf128_ps(x.a, 1)),
-          _mm256_cvtps_pd(_mm256_castps256_ps128(x.b)),
-          _mm256_cvtps_pd(_mm256_extractf128_ps(x.b, 1))};
+  return {
+      _mm256_cvtps_pd(_mm256_castps256_ps128(x.a)), _mm256_cvtps_pd(_mm256_extractf128_ps(x.a, 1)),
+      _mm256_cvtps_pd(_mm256_castps256_ps128(x.b)), _mm256_cvtps_pd(_mm256_extractf128_ps(x.b, 1))};
 }
 BN_INLINE Vec<double> widen(Vec<double> x) { return x; }
 BN_INLINE void narrow(Vec<double> x, Vec<float>* out) {

@@ -134,7 +134,8 @@ BN_INLINE Vec<double> widen(Vec<float> x) {
 }
 BN_INLINE Vec<double> widen(Vec<double> x) { return x; }
 BN_INLINE void narrow(Vec<double> x, Vec<float>* out) {
-  out->v = _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(x.a)), _mm512_cvtpd_ps(x.b), 1);
+  out->v =
+      _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(x.a)), _mm512_cvtpd_ps(x.b), 1);
 }
 BN_INLINE void narrow(Vec<double> x, Vec<double>* out) { *out = x; }
 

@@ -12,26 +12,26 @@ struct Vec {
 
 // All lanes x.
 template <class E>
-BN_INLINE Vec<E> splat(E x) {
+static inline Vec<E> splat(E x) {
   Vec<E> r;
   for (int i = 0; i < 16; i++) r.v[i] = x;
   return r;
 }
 
-BN_INLINE float value(float x) { return x; }
-BN_INLINE double value(double x) { return x; }
-BN_INLINE float from_word(uint32_t bits) {
+static inline float value(float x) { return x; }
+static inline double value(double x) { return x; }
+static inline float from_word(uint32_t bits) {
   float x;
   __builtin_memcpy(&x, &bits, 4);
   return x;
 }
-BN_INLINE uint32_t to_word(float x) {
+static inline uint32_t to_word(float x) {
   uint32_t bits;
   __builtin_memcpy(&bits, &x, 4);
   return bits;
 }
-BN_INLINE float value(Bf16 x) { return from_word((uint32_t)x.bits << 16); }
-BN_INLINE float value(F16 x) {
+static inline float value(Bf16 x) { return from_word((uint32_t)x.bits << 16); }
+static inline float value(F16 x) {
   uint32_t sign = (uint32_t)(x.bits & 0x8000) << 16;
   uint32_t exponent = x.bits >> 10 & 0x1f, fraction = x.bits & 0x3ff;
   if (exponent == 0) return from_word(to_word((float)fraction * 0x1p-24f) | sign);
@@ -40,13 +40,13 @@ BN_INLINE float value(F16 x) {
   }
   return from_word(sign | (exponent + 112) << 23 | fraction << 13);
 }
-BN_INLINE void put(float* p, float x) { *p = x; }
-BN_INLINE void put(double* p, double x) { *p = x; }
-BN_INLINE void put(Bf16* p, float x) {
+static inline void put(float* p, float x) { *p = x; }
+static inline void put(double* p, double x) { *p = x; }
+static inline void put(Bf16* p, float x) {
   uint32_t b = to_word(x);
   p->bits = (uint16_t)(x != x ? b >> 16 | 0x40 : (b + 0x7fff + (b >> 16 & 1)) >> 16);
 }
-BN_INLINE void put(F16* p, float x) {
+static inline void put(F16* p, float x) {
   uint32_t b = to_word(x), sign = b >> 16 & 0x8000, magnitude = b & 0x7fffffff, h;
   if (magnitude > 0x7f800000) {
     h = 0x7e00 | (magnitude >> 13 & 0x3ff);
@@ -63,107 +63,106 @@ BN_INLINE void put(F16* p, float x) {
 
 // 16 elements; the first n, the other lanes as in rest.
 template <class S>
-BN_INLINE Vec<Element<S>> load(const S* p) {
+static inline Vec<Element<S>> load(const S* p) {
   Vec<Element<S>> r;
   for (int i = 0; i < 16; i++) r.v[i] = value(p[i]);
   return r;
 }
 template <class S>
-BN_INLINE Vec<Element<S>> load(const S* p, int64_t n, Vec<Element<S>> rest) {
+static inline Vec<Element<S>> load(const S* p, int64_t n, Vec<Element<S>> rest) {
   for (int64_t i = 0; i < n; i++) rest.v[i] = value(p[i]);
   return rest;
 }
 // Rounds to nearest even where S is narrower; stream bypasses the caches and needs p aligned to 16
 // elements, fence orders what was streamed.
 template <class S>
-BN_INLINE void store(S* p, Vec<Element<S>> x) {
+static inline void store(S* p, Vec<Element<S>> x) {
   for (int i = 0; i < 16; i++) put(p + i, x.v[i]);
 }
 template <class S>
-BN_INLINE void store(S* p, int64_t n, Vec<Element<S>> x) {
+static inline void store(S* p, int64_t n, Vec<Element<S>> x) {
   for (int64_t i = 0; i < n; i++) put(p + i, x.v[i]);
 }
 template <class S>
-BN_INLINE void stream(S* p, Vec<Element<S>> x) {
+static inline void stream(S* p, Vec<Element<S>> x) {
   store(p, x);
 }
-BN_INLINE void fence() {}
-BN_INLINE void prefetch(const void*) {}
+static inline void fence() {}
+static inline void prefetch(const void*) {}
 
-#define BN_LANES(expression)                      \
-  Vec<E> r;                                       \
+#define BN_LANES(expression)                        \
+  Vec<E> r;                                         \
   for (int i = 0; i < 16; i++) r.v[i] = expression; \
   return r;
 
 template <class E>
-BN_INLINE Vec<E> operator+(Vec<E> x, Vec<E> y) {
+static inline Vec<E> operator+(Vec<E> x, Vec<E> y) {
   BN_LANES(x.v[i] + y.v[i])
 }
 template <class E>
-BN_INLINE Vec<E> operator-(Vec<E> x, Vec<E> y) {
+static inline Vec<E> operator-(Vec<E> x, Vec<E> y) {
   BN_LANES(x.v[i] - y.v[i])
 }
 template <class E>
-BN_INLINE Vec<E> operator*(Vec<E> x, Vec<E> y) {
+static inline Vec<E> operator*(Vec<E> x, Vec<E> y) {
   BN_LANES(x.v[i] * y.v[i])
 }
 template <class E>
-BN_INLINE Vec<E> operator/(Vec<E> x, Vec<E> y) {
-  BN_LANES(x.v[i] / y.v[i])
+static inline Vec<E> operator/(Vec<E> x, Vec<E> y){BN_LANES(x.v[i] / y.v[i])} BN_INLINE
+    float root1(float x) {
+  return __builtin_sqrtf(x);
 }
-BN_INLINE float root1(float x) { return __builtin_sqrtf(x); }
-BN_INLINE double root1(double x) { return __builtin_sqrt(x); }
+static inline double root1(double x) { return __builtin_sqrt(x); }
 template <class E>
-BN_INLINE Vec<E> root(Vec<E> x) {
-  BN_LANES(root1(x.v[i]))
+static inline Vec<E> root(Vec<E> x){BN_LANES(root1(x.v[i]))} BN_INLINE
+    float fma1(float x, float y, float z) {
+  return __builtin_fmaf(x, y, z);
 }
-BN_INLINE float fma1(float x, float y, float z) { return __builtin_fmaf(x, y, z); }
-BN_INLINE double fma1(double x, double y, double z) { return __builtin_fma(x, y, z); }
+static inline double fma1(double x, double y, double z) { return __builtin_fma(x, y, z); }
 // x * y + z and z - x * y, rounded once.
 template <class E>
-BN_INLINE Vec<E> fma(Vec<E> x, Vec<E> y, Vec<E> z) {
+static inline Vec<E> fma(Vec<E> x, Vec<E> y, Vec<E> z) {
   BN_LANES(fma1(x.v[i], y.v[i], z.v[i]))
 }
 template <class E>
-BN_INLINE Vec<E> fnma(Vec<E> x, Vec<E> y, Vec<E> z) {
+static inline Vec<E> fnma(Vec<E> x, Vec<E> y, Vec<E> z) {
   BN_LANES(fma1(-x.v[i], y.v[i], z.v[i]))
 }
 // x < 0 ? 0 : x, so NaN stays NaN.
 template <class E>
-BN_INLINE Vec<E> clamp0(Vec<E> x) {
+static inline Vec<E> clamp0(Vec<E> x) {
   BN_LANES(x.v[i] < 0 ? 0 : x.v[i])
 }
 template <class E>
-BN_INLINE Vec<E> if_negative(Vec<E> x, Vec<E> then, Vec<E> otherwise) {
+static inline Vec<E> if_negative(Vec<E> x, Vec<E> then, Vec<E> otherwise) {
   BN_LANES(x.v[i] < 0 ? then.v[i] : otherwise.v[i])
 }
 template <class E>
-BN_INLINE Vec<E> if_not_positive(Vec<E> x, Vec<E> then, Vec<E> otherwise) {
-  BN_LANES(x.v[i] <= 0 ? then.v[i] : otherwise.v[i])
-}
+static inline Vec<E> if_not_positive(Vec<E> x, Vec<E> then, Vec<E> otherwise){
+    BN_LANES(x.v[i] <= 0 ? then.v[i] : otherwise.v[i])}
 // low <= x <= high in every lane; false if one is NaN.
-BN_INLINE bool all_within(Vec<float> x, float low, float high) {
+static inline bool all_within(Vec<float> x, float low, float high) {
   bool all = true;
   for (int i = 0; i < 16; i++) all &= x.v[i] >= low && x.v[i] <= high;
   return all;
 }
 // The sum of the lanes in the order of docs/numerics.md.
 template <class E>
-BN_INLINE E fold(Vec<E> x) {
+static inline E fold(Vec<E> x) {
   for (int half = 8; half > 0; half /= 2) {
     for (int i = 0; i < half; i++) x.v[i] = x.v[i] + x.v[i + half];
   }
   return x.v[0];
 }
 
-BN_INLINE Vec<double> widen(Vec<float> x) {
+static inline Vec<double> widen(Vec<float> x) {
   Vec<double> r;
   for (int i = 0; i < 16; i++) r.v[i] = x.v[i];
   return r;
 }
-BN_INLINE Vec<double> widen(Vec<double> x) { return x; }
+static inline Vec<double> widen(Vec<double> x) { return x; }
 template <class E>
-BN_INLINE void narrow(Vec<double> x, Vec<E>* out) {
+static inline void narrow(Vec<double> x, Vec<E>* out) {
   for (int i = 0; i < 16; i++) out->v[i] = (E)x.v[i];
 }
 #undef BN_LANES

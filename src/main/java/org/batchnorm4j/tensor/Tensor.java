@@ -34,6 +34,13 @@ public final class Tensor implements AutoCloseable {
   private final MemoryFormat format;
   private final long pitch;
 
+  // Both need divisions, which every check of every call would repeat.
+
+  /** Bytes from the first element to behind the last. */
+  private final long extent;
+
+  private final boolean contiguous;
+
   private Tensor(
       Memory memory,
       boolean owner,
@@ -49,6 +56,9 @@ public final class Tensor implements AutoCloseable {
     this.dtype = dtype;
     this.format = format;
     this.pitch = pitch;
+    contiguous = pitch == densePitch(format, shape);
+    long size = shape.size();
+    extent = size == 0 ? 0 : (position(size - 1) - offset + 1) * dtype.bytes();
   }
 
   // ------------------------------------------------------------------------------------ creation
@@ -186,7 +196,7 @@ public final class Tensor implements AutoCloseable {
 
   /** Whether the elements lie without gaps, in the order of the memory format. */
   public boolean isContiguous() {
-    return pitch == densePitch(format, shape);
+    return contiguous;
   }
 
   // --------------------------------------------------------------------------------------- views
@@ -554,7 +564,7 @@ public final class Tensor implements AutoCloseable {
     long begin = memory == other.memory ? offset * dtype.bytes() : address();
     long otherBegin =
         memory == other.memory ? other.offset * other.dtype.bytes() : other.address();
-    return begin < otherBegin + other.extent() && otherBegin < begin + extent();
+    return begin < otherBegin + other.extent && otherBegin < begin + extent;
   }
 
   /** Whether both are the same elements of the same memory, in the same order. */
@@ -568,11 +578,6 @@ public final class Tensor implements AutoCloseable {
         && dtype == other.dtype
         && format == other.format
         && pitch == other.pitch;
-  }
-
-  /** Bytes from the first element to behind the last. */
-  private long extent() {
-    return (position(size() - 1) - offset + 1) * dtype.bytes();
   }
 
   /** Copies {@code length} neighbouring elements, widened, between acquire and release. */

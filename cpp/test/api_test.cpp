@@ -1,0 +1,91 @@
+// What the C ABI refuses, and that it then changes nothing.
+#include <gtest/gtest.h>
+
+#include "batchnorm4j.h"
+
+namespace {
+
+struct Fixture {
+  float x[24] = {}, y[24], one[3] = {1, 1, 1}, out[3] = {5, 5, 5};
+  Fixture() {
+    for (float& v : y) v = 9;
+  }
+  int infer(int isa, int threads, int dtype, int layout, int64_t n, int64_t c, int64_t s, int act,
+            const void* in, int64_t pitch, const void* mean) {
+    return bn_inference(isa, threads, dtype, layout, n, c, s, act, 0, in, pitch, nullptr, 0, y,
+                        pitch, mean, one, nullptr, nullptr, 1e-5);
+  }
+  bool untouched() const {
+    for (float v : y) {
+      if (v != 9) return false;
+    }
+    return true;
+  }
+};
+
+TEST(Api, RefusesWhatIsUnknownOrMissing) {
+  Fixture f;
+  int isa = bn_detect_isa();
+  EXPECT_EQ(bn_bad_argument, f.infer(9, 1, bn_f32, bn_ncs, 2, 3, 4, 0, f.x, 12, f.one));
+  EXPECT_EQ(bn_bad_argument, f.infer(-1, 1, bn_f32, bn_ncs, 2, 3, 4, 0, f.x, 12, f.one));
+  EXPECT_EQ(bn_bad_argument, f.infer(isa, 0, bn_f32, bn_ncs, 2, 3, 4, 0, f.x, 12, f.one));
+  EXPECT_EQ(bn_bad_argument, f.infer(isa, 1, 4, bn_ncs, 2, 3, 4, 0, f.x, 12, f.one));
+  EXPECT_EQ(bn_bad_argument, f.infer(isa, 1, bn_f32, 2, 2, 3, 4, 0, f.x, 12, f.one));
+  EXPECT_EQ(bn_bad_argument, f.infer(isa, 1, bn_f32, bn_ncs, -2, 3, 4, 0, f.x, 12, f.one));
+  EXPECT_EQ(bn_bad_argument, f.infer(isa, 1, bn_f32, bn_ncs, 2, 3, 4, 3, f.x, 12, f.one));
+  EXPECT_EQ(bn_bad_argument, f.infer(isa, 1, bn_f32, bn_ncs, 2, 3, 4, 0, nullptr, 12, f.one));
+  EXPECT_EQ(bn_bad_argument, f.infer(isa, 1, bn_f32, bn_ncs, 2, 3, 4, 0, f.x, 11, f.one));
+  EXPECT_EQ(bn_bad_argument, f.infer(isa, 1, bn_f32, bn_nsc, 2, 3, 4, 0, f.x, 2, f.one));
+  EXPECT_EQ(bn_bad_argument, f.infer(isa, 1, bn_f32, bn_ncs, 2, 3, 4, 0, f.x, 12, nullptr));
+  EXPECT_TRUE(f.untouched());
+  EXPECT_EQ(bn_ok, f.infer(isa, 1, bn_f32, bn_ncs, 2, 3, 4, 0, f.x, 12, f.one));
+  EXPECT_FALSE(f.untouched());
+}
+
+TEST(Api, EmptyBatchChangesNothingButGradients) {
+  Fixture f;
+  int isa = bn_detect_isa();
+  float mean[3] = {7, 7, 7}, var[3] = {8, 8, 8};
+  EXPECT_EQ(bn_ok,
+            bn_training(isa, 2, bn_f32, bn_ncs, 0, 3, 4, bn_identity, 0, nullptr, 12, nullptr, 0,
+                        nullptr, 12, nullptr, nullptr, 1e-5, f.out, f.out, f.out, mean, var, 0.1));
+  EXPECT_EQ(7, mean[0]);
+  EXPECT_EQ(8, var[2]);
+  EXPECT_EQ(bn_ok, bn_backward_training(isa, 2, bn_f32, bn_ncs, 0, 3, 4, bn_identity, 0, nullptr,
+                                        12, nullptr, 12, nullptr, 0, nullptr, f.one, f.one, f.one,
+                                        nullptr, 0, nullptr, 0, mean, var));
+  EXPECT_EQ(0, mean[0]);
+  EXPECT_EQ(0, var[2]);
+}
+
+// The mask alone, without dx: g goes to dresidual.
+TEST(Api, ResidualGradientAlone) {
+  int isa = bn_detect_isa();
+  float dy[4] = {1, 2, 3, 4}, x[4] = {1, 2, 3, 4}, y[4] = {-1, 1, 0, 2}, g[4] = {};
+  float mean[1] = {2.5f}, low[1] = {0}, inv_std[1] = {1}, dbias[1];
+  EXPECT_EQ(bn_ok,
+            bn_backward_training(isa, 1, bn_f32, bn_ncs, 4, 1, 1, bn_relu, 0, dy, 1, x, 1, y, 1,
+                                 nullptr, mean, low, inv_std, nullptr, 0, g, 1, nullptr, dbias));
+  EXPECT_EQ(0, g[0]);
+  EXPECT_EQ(2, g[1]);
+  EXPECT_EQ(0, g[2]);
+  EXPECT_EQ(4, g[3]);
+  EXPECT_EQ(6, dbias[0]);
+}
+
+// One array as weight, bias and both running statistics: all are read before any is written.
+TEST(Api, OneArrayForAllParameters) {
+  float x[12], y[12], expected[12], one[3] = {1, 1, 1}, all[3] = {1, 1, 1};
+  float mean[3], low[3], inv_std[3], rm[3] = {1, 1, 1}, rv[3] = {1, 1, 1};
+  for (int i = 0; i < 12; i++) x[i] = (float)(i * i % 7);
+  for (int isa : {(int)bn_scalar, bn_detect_isa()}) {
+    for (int i = 0; i < 3; i++) all[i] = 1;
+    EXPECT_EQ(bn_ok, bn_training(isa, 1, bn_f32, bn_nsc, 4, 3, 1, 0, 0, x, 3, nullptr, 0, expected,
+                                 3, one, one, 1e-5, mean, low, inv_std, rm, rv, 0.1));
+    EXPECT_EQ(bn_ok, bn_training(isa, 1, bn_f32, bn_nsc, 4, 3, 1, 0, 0, x, 3, nullptr, 0, y, 3, all,
+                                 all, 1e-5, mean, low, inv_std, all, all, 0.1));
+    for (int i = 0; i < 12; i++) EXPECT_EQ(expected[i], y[i]);
+  }
+}
+
+}  // namespace

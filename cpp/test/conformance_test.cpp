@@ -1,0 +1,139 @@
+// The same bits on every instruction set, number of threads, layout, alignment and pitch, in place
+// or not: everything is compared with the scalar kernels on one thread, dense, channels first.
+#include <gtest/gtest.h>
+
+#include "problem.h"
+
+namespace {
+
+std::string show(const Case& p, const How& h) {
+  return "n=" + std::to_string(p.n) + " c=" + std::to_string(p.c) + " s=" + std::to_string(p.s) +
+         " dtype=" + std::to_string(p.dtype) + " act=" + std::to_string(p.activation) +
+         " residual=" + std::to_string(p.residual) + " affine=" + std::to_string(p.affine) +
+         " isa=" + std::to_string(h.isa) + " threads=" + std::to_string(h.threads) +
+         " layout=" + std::to_string(h.layout) + " in_place=" + std::to_string(h.in_place) +
+         " misalign=" + std::to_string(h.misalign) + " gap=" + std::to_string(h.gap);
+}
+
+void expect_same(const Case& p, const std::vector<How>& hows) {
+  Results expected = run(p, {});
+  for (const How& how : hows) {
+    Results got = run(p, how);
+    // EXPECT_TRUE: a difference is never worth printing a megabyte.
+    EXPECT_TRUE(got.bytes == expected.bytes) << show(p, how);
+    EXPECT_TRUE(got.guards_intact) << show(p, how);
+  }
+}
+
+// Sizes by the loops they run through. Values per channel: less than a head of 16, exactly one, a
+// chunk with a tail, exactly one chunk, more, more than 64 chunks (segments of two). Rows: shorter
+// than a vector, exact, with tail. Channels: a tail only, exact, exact and tail, more than a strip.
+const Case kSizes[] = {
+    {2, 1, 1},    {1, 3, 5},     {5, 16, 3},   {16, 17, 1},  {2, 33, 8},   {3, 50, 7},
+    {1, 7, 256},  {2, 5, 129},   {64, 50, 1},  {4, 64, 49},  {2, 19, 196}, {1, 2, 1021},
+    {300, 16, 1}, {1, 1, 17000}, {5, 2, 3500}, {70, 600, 3},
+};
+
+TEST(Conformance, Sizes) {
+  for (const Case& p : kSizes) {
+    std::vector<How> hows;
+    for (int isa : isas()) {
+      for (int layout : {bn_ncs, bn_nsc}) hows.push_back({isa, 1, layout});
+    }
+    expect_same(p, hows);
+  }
+}
+
+TEST(Conformance, TypesAndFusions) {
+  for (int dtype : {bn_f32, bn_f64, bn_bf16, bn_f16}) {
+    for (int activation : {bn_identity, bn_relu, bn_leaky_relu}) {
+      for (bool residual : {false, true}) {
+        for (bool affine : {false, true}) {
+          std::vector<How> hows;
+          for (int isa : isas()) {
+            for (int layout : {bn_ncs, bn_nsc}) {
+              hows.push_back({isa, 1, layout});
+              hows.push_back({isa, 2, layout, true, 3, 5});
+            }
+          }
+          expect_same({3, 37, 43, dtype, activation, residual, affine}, hows);
+        }
+      }
+    }
+  }
+}
+
+TEST(Conformance, Threads) {
+  for (const Case& p :
+       {Case{16, 32, 196}, Case{2, 3, 40000}, Case{6000, 24, 1}, Case{8, 520, 49}}) {
+    std::vector<How> hows;
+    for (int threads : {2, 3, 7}) {
+      for (int layout : {bn_ncs, bn_nsc}) hows.push_back({bn_detect_isa(), threads, layout});
+    }
+    expect_same(p, hows);
+  }
+}
+
+TEST(Conformance, Alignments) {
+  for (int dtype : {bn_f32, bn_bf16}) {
+    std::vector<How> hows;
+    for (int64_t misalign = 0; misalign < 16; misalign++) {
+      for (int layout : {bn_ncs, bn_nsc}) {
+        hows.push_back({bn_detect_isa(), 1, layout, false, misalign, misalign % 3});
+      }
+    }
+    expect_same({2, 20, 67, dtype}, hows);
+  }
+}
+
+// Larger than any cache, so that it is written around them.
+TEST(Conformance, Streaming) {
+  Case p = {64, 67, 3136};
+  Results expected = run(p, {bn_detect_isa(), 1, bn_ncs, true});
+  for (int layout : {bn_ncs, bn_nsc}) {
+    for (int64_t misalign : {0, 5}) {
+      How how = {bn_detect_isa(), 2, layout, false, misalign};
+      EXPECT_TRUE(run(p, how).bytes == expected.bytes) << show(p, how);
+    }
+  }
+}
+
+TEST(Conformance, SelfTest) {
+  for (int isa : isas()) EXPECT_EQ(bn_ok, bn_self_test(isa));
+}
+
+// Values that float sums cannot hold take the wide path, in both layouts.
+TEST(Conformance, WideValues) {
+  constexpr int64_t kN = 3, kC = 20, kS = 11;
+  std::string expected;
+  for (int isa : isas()) {
+    for (int layout : {bn_ncs, bn_nsc}) {
+      float x[kN * kC * kS], y[kN * kC * kS], mean[kC], low[kC], inv_std[kC];
+      for (int64_t n = 0; n < kN; n++) {
+        for (int64_t c = 0; c < kC; c++) {
+          for (int64_t i = 0; i < kS; i++) {
+            float size = c % 5 == 0 ? 1e30f : c % 5 == 1 ? 1e-30f : c % 5 == 2 ? 3e38f : 1;
+            int64_t at = layout == bn_ncs ? (n * kC + c) * kS + i : (n * kS + i) * kC + c;
+            x[at] = c % 5 == 3 ? 7 : (float)((n * 7 + i * 3 + c) % 13 - 6) / 6 * size;
+          }
+        }
+      }
+      int64_t pitch = layout == bn_ncs ? kC * kS : kC;
+      ASSERT_EQ(bn_ok, bn_training(isa, 1, bn_f32, layout, kN, kC, kS, bn_identity, 0, x, pitch,
+                                   nullptr, 0, y, pitch, nullptr, nullptr, 1e-5, mean, low, inv_std,
+                                   nullptr, nullptr, 0));
+      std::string got((char*)mean, sizeof mean);
+      got.append((char*)inv_std, sizeof inv_std);
+      if (expected.empty()) expected = got;
+      EXPECT_TRUE(got == expected) << "isa " << isa << " layout " << layout;
+      // Normalized values of order 1, whatever the size of the data; 0 where it is constant.
+      EXPECT_EQ(0, y[3 * (layout == bn_ncs ? kS : 1)]);
+      for (int64_t c : {0, 2}) {
+        float v = y[c * (layout == bn_ncs ? kS : 1)];
+        EXPECT_TRUE(std::isfinite(v) && std::fabs(v) < 3 && v != 0) << c << ": " << v;
+      }
+    }
+  }
+}
+
+}  // namespace

@@ -1,0 +1,49 @@
+// The instruction set is the one the system says the CPU has.
+#include "dispatch.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <sstream>
+#include <string>
+
+#include "batchnorm4j.h"
+
+namespace {
+
+TEST(Dispatch, KnowsOnlyWhatThisMachineHas) {
+  int best = bn_detect_isa();
+  EXPECT_NE(nullptr, bn::kernels_for(best, bn_f32));
+  EXPECT_NE(nullptr, bn::kernels_for(bn_scalar, bn_f16));
+  EXPECT_EQ(nullptr, bn::kernels_for(4, bn_f32));
+  EXPECT_EQ(nullptr, bn::kernels_for(best, 4));
+  if (best < bn_avx512) {
+    EXPECT_EQ(nullptr, bn::kernels_for(bn_avx512, bn_f32));
+  }
+  if (best != bn_neon) {
+    EXPECT_EQ(nullptr, bn::kernels_for(bn_neon, bn_f32));
+  }
+}
+
+#if defined(__linux__) && defined(__x86_64__)
+TEST(Dispatch, AgreesWithProcCpuinfo) {
+  std::ifstream file("/proc/cpuinfo");
+  std::string line;
+  while (std::getline(file, line) && line.rfind("flags", 0) != 0) {
+  }
+  ASSERT_FALSE(line.empty()) << "no flags in /proc/cpuinfo";
+  line += " ";
+  auto has = [&](const char* flag) {
+    return line.find(std::string(" ") + flag + " ") != std::string::npos;
+  };
+  int expected = bn_scalar;
+  if (has("avx2") && has("fma") && has("f16c")) {
+    expected = bn_avx2;
+    if (has("avx512f") && has("avx512dq") && has("avx512bw") && has("avx512vl"))
+      expected = bn_avx512;
+  }
+  EXPECT_EQ(expected, bn_detect_isa());
+}
+#endif
+
+}  // namespace

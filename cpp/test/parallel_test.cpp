@@ -1,0 +1,81 @@
+// The thread contract: every task runs once, one team at a time, no pool per caller.
+#include "parallel.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <fstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace {
+
+TEST(Parallel, RunsEveryTaskOnce) {
+  for (int threads : {1, 2, 3, 7}) {
+    for (int64_t count : {0, 1, 2, 5, 1000}) {
+      for (int repeat = 0; repeat < 50; repeat++) {
+        std::vector<std::atomic<int>> ran((size_t)count);
+        bn::parallel_for(threads, count, [&](int64_t task, int worker) {
+          EXPECT_LT(worker, threads);
+          ran[(size_t)task]++;
+        });
+        for (auto& r : ran) ASSERT_EQ(1, r);
+      }
+    }
+  }
+}
+
+TEST(Parallel, TwoWorkersDoWorkAtTheSameTime) {
+  // Each of two tasks waits for the other to have begun, so one worker alone would never end; a
+  // team that is slow to wake gets many chances.
+  for (int chance = 0; chance < 1000; chance++) {
+    std::atomic<int> begun{0};
+    std::atomic<bool> met{false};
+    bn::parallel_for(2, 2, [&](int64_t, int) {
+      begun++;
+      for (int i = 0; i < 100000 && !met; i++) {
+        if (begun == 2) met = true;
+      }
+    });
+    if (met) return;
+  }
+  FAIL() << "no second thread ever joined";
+}
+
+#if defined(__linux__)
+int64_t threads_of_process() {
+  std::ifstream file("/proc/self/status");
+  std::string line;
+  while (std::getline(file, line)) {
+    if (line.rfind("Threads:", 0) == 0) return std::stoll(line.substr(8));
+  }
+  return -1;
+}
+
+TEST(Parallel, ManyCallersShareOneTeam) {
+  constexpr int kCallers = 64, kThreads = 4;
+  std::atomic<int64_t> sum{0}, most{0};
+  std::atomic<int> waiting{0};
+  std::vector<std::thread> callers;
+  for (int i = 0; i < kCallers; i++) {
+    callers.emplace_back([&] {
+      waiting++;
+      while (waiting < kCallers) std::this_thread::yield();
+      for (int call = 0; call < 20; call++) {
+        bn::parallel_for(kThreads, 100, [&](int64_t task, int) { sum += task; });
+      }
+      int64_t now = threads_of_process(), seen = most;
+      while (now > seen && !most.compare_exchange_weak(seen, now)) {
+      }
+    });
+  }
+  for (std::thread& t : callers) t.join();
+  EXPECT_EQ(int64_t{kCallers} * 20 * 4950, sum);
+  // The callers, main, and one team: its leader and kThreads - 2 more, or 7 - 1 of an earlier test.
+  EXPECT_LE(most, kCallers + 1 + 7);
+}
+#endif
+
+}  // namespace
