@@ -31,6 +31,7 @@ import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
+import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.Spec;
 
 /** The main job: train a network on handwritten digits with and without batch norm, and serve it. */
@@ -93,13 +94,13 @@ final class Mnist implements Callable<Integer> {
     PrintWriter print = spec.commandLine().getOut();
     checkNumbers();
     DataFiles files = data.files();
-    OutputFolder folder = out.prepare();
-    Figure.checkFonts();
-    List<BatchNormBackend> backends = backends();
-    print.println(Backends.describe());
     MnistIdx train = MnistIdx.train(files);
     MnistIdx test = MnistIdx.test(files);
     Settings settings = settings(train);
+    List<BatchNormBackend> backends = backends();
+    OutputFolder folder = out.prepare();
+    Figure.checkFonts();
+    print.println(Backends.describe());
     print.printf(
         Locale.ROOT,
         "%,d training images, %,d test images; training on %,d, %d x, %d at a time%n%n",
@@ -123,6 +124,10 @@ final class Mnist implements Callable<Integer> {
 
   private void checkNumbers() {
     if (images != null) {
+      if (full) {
+        throw new ParameterException(
+            spec.commandLine(), "--full and --images contradict each other; give one of them");
+      }
       Require.between(spec, "--images", images, 1, Integer.MAX_VALUE);
     }
     Require.between(spec, "--epochs", epochs, 1, 1000);
