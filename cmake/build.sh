@@ -14,6 +14,7 @@ command -v "${CXX:-c++}" >/dev/null || command -v g++ >/dev/null || command -v c
 command -v make >/dev/null || command -v ninja >/dev/null ||
   missing "make" "Debian/Ubuntu: apt-get install make"
 
+mkdir -p "$build" # A fresh clone has no place for the log yet.
 toolchain=$(dirname "$0")/toolchain-$platform.cmake
 mkdir -p "$build"
 [ -f "$toolchain" ] && set -- "-DCMAKE_TOOLCHAIN_FILE=$toolchain" || set --

@@ -8,6 +8,7 @@
 #include "batchnorm4j.h"
 #include "dispatch.h"
 #include "schedule.h"
+#include "stores.h"
 #include "workspace.h"
 
 namespace bn {
@@ -70,14 +71,7 @@ struct Call {
     if (p == nullptr && plan.extent.c > 0) status = bn_bad_argument;
   }
 
-  // Writing around the caches pays where the data would not stay in them anyway, and where the
-  // lines to be written have not been read.
-  bool streams(const void* written, std::initializer_list<const void*> read) const {
-    for (const void* p : read) {
-      if (p == written) return false;
-    }
-    return plan.bytes() * plan.arrays > caches().last;
-  }
+  int64_t traffic() const { return plan.bytes() * plan.arrays; }
 
  private:
   void count(int64_t pitch) {
@@ -107,9 +101,11 @@ class NormalizeMap final : public Map {
     nsc_ = call.kernels->normalize_nsc[call.activation][add];
   }
 
-  void ncs(int64_t n0, int64_t n1, int64_t c0, int64_t c1, int64_t s0, int64_t s1) override {
-    if (s1 - s0 == args_.extent.s) return ncs_(args_, n0, n1, c0, c1);
+  void ncs(int64_t n0, int64_t n1, int64_t c0, int64_t c1, int64_t s0, int64_t s1,
+           int64_t ahead) override {
     Normalize part = args_;
+    part.ahead = ahead;
+    if (s1 - s0 == args_.extent.s) return ncs_(part, n0, n1, c0, c1);
     int64_t at = c0 * args_.extent.s + s0, e = call_.plan.element;
     part.extent = {1, 1, s1 - s0};
     part.x = moved(part.x, n0, at, e);
@@ -138,9 +134,11 @@ class GradientMap final : public Map {
     nsc_ = call.kernels->gradient_nsc[call.activation][training][residual];
   }
 
-  void ncs(int64_t n0, int64_t n1, int64_t c0, int64_t c1, int64_t s0, int64_t s1) override {
-    if (s1 - s0 == args_.extent.s) return ncs_(args_, n0, n1, c0, c1);
+  void ncs(int64_t n0, int64_t n1, int64_t c0, int64_t c1, int64_t s0, int64_t s1,
+           int64_t ahead) override {
     Gradient part = args_;
+    part.ahead = ahead;
+    if (s1 - s0 == args_.extent.s) return ncs_(part, n0, n1, c0, c1);
     int64_t at = c0 * args_.extent.s + s0, e = call_.plan.element;
     part.extent = {1, 1, s1 - s0};
     part.dy = moved(part.dy, n0, at, e);
@@ -264,7 +262,10 @@ int backward(Call& call, Gradient args, const Statistics& from, const void* weig
   args.extent = call.plan.extent;
   args.scale = scale;
   args.slope = call.slope;
-  args.stream = call.streams(args.dx.p, {args.dy.p, args.x.p, args.y.p});
+  const void* written = args.dx.p;
+  bool fresh = written != args.dy.p && written != args.x.p && written != args.y.p;
+  StoreChoice stores(Pass::kBackward, call.traffic(), call.plan.workers(), written && fresh);
+  args.stream = stores.stream();
   FinishGradient finish = {
       (double)call.plan.values(), weight, nullptr, to.dweight, to.dbias, scale, nullptr, nullptr};
   if (training) {
@@ -348,7 +349,9 @@ int bn_inference(int isa, int threads, int dtype, int layout, int64_t n, int64_t
   args.scale = scale;
   args.bias = shift;
   args.slope = slope;
-  args.stream = call.streams(y, {x, residual});
+  bn::StoreChoice stores(bn::Pass::kInference, call.traffic(), call.plan.workers(),
+                         y != x && y != residual);
+  args.stream = stores.stream();
   bn::NormalizeMap map(call, args);
   bn::run_map(call.plan, map);
   return bn_ok;
@@ -396,7 +399,9 @@ int bn_training(int isa, int threads, int dtype, int layout, int64_t n, int64_t 
   args.scale = scale;
   args.bias = shift;
   args.slope = slope;
-  args.stream = call.streams(y, {x, residual});
+  bn::StoreChoice stores(bn::Pass::kTraining, call.traffic(), call.plan.workers(),
+                         y != x && y != residual);
+  args.stream = stores.stream();
   bn::MomentsReduce reduce(call, args.x, finish);
   bn::NormalizeMap map(call, args);
   bn::run_reduce_map(call.plan, scratch, reduce, &map);

@@ -69,14 +69,12 @@ int detect() { return bn_scalar; }
       return nullptr;                 \
   }
 
-Caches read_caches() {
-  Caches found = {int64_t{1} << 20, int64_t{1} << 25};
-#if defined(_SC_LEVEL2_CACHE_SIZE) && defined(_SC_LEVEL3_CACHE_SIZE)
-  long l2 = sysconf(_SC_LEVEL2_CACHE_SIZE), l3 = sysconf(_SC_LEVEL3_CACHE_SIZE);
-  if (l2 > 0) found.l2 = l2;
-  if (l3 > 0) found.last = l3;
+int64_t read_l2() {
+#if defined(_SC_LEVEL2_CACHE_SIZE)
+  long l2 = sysconf(_SC_LEVEL2_CACHE_SIZE);
+  if (l2 > 0) return l2;
 #endif
-  return found;
+  return int64_t{1} << 20;
 }
 
 }  // namespace
@@ -106,9 +104,9 @@ const Kernels* kernels_for(int isa, int dtype) {
   }
 }
 
-const Caches& caches() {
-  static const Caches sizes = read_caches();
-  return sizes;
+int64_t l2_bytes() {
+  static const int64_t bytes = read_l2();
+  return bytes;
 }
 
 }  // namespace bn

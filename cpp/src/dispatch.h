@@ -10,10 +10,7 @@ int best_isa();
 // The kernels for a bn_isa and a bn_dtype, or null where this machine or build does not have them.
 const Kernels* kernels_for(int isa, int dtype);
 
-// Sizes in bytes of a core's L2 and of the last-level cache; guesses where the system does not say.
-struct Caches {
-  int64_t l2, last;
-};
-const Caches& caches();
+// Bytes of a core's L2; a guess where the system does not say.
+int64_t l2_bytes();
 
 }  // namespace bn

@@ -31,6 +31,7 @@ struct Normalize {
   const void *mean, *mean_low, *scale, *bias;
   double slope;
   bool stream;
+  int64_t ahead;  // elements of the input to prefetch in front of the current one
 };
 
 // Sums over g = masked dy, and the gradients made from them.
@@ -41,6 +42,7 @@ struct Gradient {
   const void *mean, *mean_low, *scale, *c1, *c2;
   double slope;
   bool stream;
+  int64_t ahead;  // elements of dy and x to prefetch in front of the current ones
 };
 
 // What a training forward makes of a channel's moments. Elements of E; any output but mean,

@@ -31,7 +31,7 @@ int64_t channels_per_tile(const Plan& plan) {
   if (workers > 1 && plan.extent.c < 4 * workers) return 0;
   // A page of every sample at a time, so that short rows do not cost a page walk each.
   int64_t by_page = ceil_div(kPage, std::max<int64_t>(row, 1));
-  int64_t by_cache = std::max<int64_t>(caches().l2 / 2 / std::max<int64_t>(channel, 1), 1);
+  int64_t by_cache = std::max<int64_t>(l2_bytes() / 2 / std::max<int64_t>(channel, 1), 1);
   int64_t by_workers = std::max<int64_t>(plan.extent.c / (4 * workers), 1);
   return std::min({by_page, by_cache, workers > 1 ? by_workers : plan.extent.c});
 }
@@ -48,7 +48,7 @@ void map_ncs(const Plan& plan, Map& map) {
     int64_t n0 = task / (across * along) * height, c0 = task / along % across * width;
     int64_t s0 = task % along * length;
     map.ncs(n0, std::min(n0 + height, e.n), c0, std::min(c0 + width, e.c), s0,
-            std::min(s0 + length, e.s));
+            std::min(s0 + length, e.s), 0);
   });
 }
 
@@ -77,6 +77,10 @@ struct Scratch {
 void by_tiles(const Plan& plan, Scratch& scratch, int64_t width, Reduce& reduce, Map* map) {
   const Extent& e = plan.extent;
   int64_t segments = plan.segments(), per = plan.chunks_per_segment();
+  // While a tile is mapped its successor, which lies right behind it in every sample, comes into
+  // L2, if that holds both: so reading and writing memory overlap.
+  int64_t tile = plan.values() * width * plan.element * (plan.arrays - 1);
+  int64_t ahead = tile * 2 <= l2_bytes() * 7 / 8 ? width * e.s : 0;
   parallel_for(plan.workers(), ceil_div(e.c, width), [&](int64_t task, int) {
     int64_t c0 = task * width, c1 = std::min(c0 + width, e.c), channels = c1 - c0;
     double *a = scratch.a + c0 * segments, *b = scratch.b + c0 * segments;
@@ -86,7 +90,7 @@ void by_tiles(const Plan& plan, Scratch& scratch, int64_t width, Reduce& reduce,
     }
     reduce.merge(channels, channels, segments, a, b);
     reduce.finish(c0, c1, a, b);
-    if (map) map->ncs(0, e.n, c0, c1, 0, e.s);
+    if (map) map->ncs(0, e.n, c0, c1, 0, e.s, c1 < e.c ? ahead : 0);
   });
 }
 

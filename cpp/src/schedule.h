@@ -32,8 +32,9 @@ struct Plan {
 class Map {
  public:
   // Channels first: values [s0, s1) of channels [c0, c1) of samples [n0, n1); all values, unless it
-  // is one channel of one sample.
-  virtual void ncs(int64_t n0, int64_t n1, int64_t c0, int64_t c1, int64_t s0, int64_t s1) = 0;
+  // is one channel of one sample. Meanwhile the inputs `ahead` elements further on are prefetched.
+  virtual void ncs(int64_t n0, int64_t n1, int64_t c0, int64_t c1, int64_t s0, int64_t s1,
+                   int64_t ahead) = 0;
   // Channels last: rows [r0, r1).
   virtual void nsc(int64_t r0, int64_t r1) = 0;
 

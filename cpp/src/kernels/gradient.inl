@@ -143,6 +143,8 @@ void gradient_ncs(const Gradient& a, int64_t n0, int64_t n1, int64_t c0, int64_t
       Vec<E> k1 = channel(a.c1, c), k2 = channel(a.c2, c);
       Vec<E> scale = splat(((const E*)a.scale)[c]);
       for_row(a.extent.s, dx, past, [&](int64_t i, auto count) {
+        prefetch(dy + i + a.ahead);
+        if constexpr (training) prefetch(x + i + a.ahead);
         Vec<E> g = masked<S, act>(dy + i, y + i, count, slope);
         Vec<E> xi = training ? load(x + i, count, zero) : zero;
         if constexpr (residual) store(dr + i, count, g);

@@ -58,6 +58,7 @@ void normalize_ncs(const Normalize& a, int64_t n0, int64_t n1, int64_t c0, int64
       Vec<E> mean = splat(((const E*)a.mean)[c]), low = splat(((const E*)a.mean_low)[c]);
       Vec<E> scale = splat(((const E*)a.scale)[c]), bias = splat(((const E*)a.bias)[c]);
       for_row(a.extent.s, y, a.stream, [&](int64_t i, auto count) {
+        prefetch(x + i + a.ahead);
         Vec<E> t = fma((load(x + i, count, zero) - mean) - low, scale, bias);
         if constexpr (add) t = t + load(r + i, count, zero);
         put(a.stream, y + i, count, activate<act>(t, slope));

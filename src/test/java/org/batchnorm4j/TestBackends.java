@@ -10,8 +10,8 @@ import org.batchnorm4j.backend.Isa;
 import org.junit.jupiter.api.Named;
 
 /**
- * Every backend this machine has, for {@code @MethodSource("org.batchnorm4j.TestBackends#all")}: Java,
- * and native on each instruction set.
+ * Every backend this machine has, for {@code @MethodSource("org.batchnorm4j.TestBackends#all")}:
+ * Java, and native on each instruction set.
  */
 public final class TestBackends {
   private TestBackends() {}

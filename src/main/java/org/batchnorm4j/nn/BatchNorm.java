@@ -16,21 +16,23 @@ import org.batchnorm4j.tensor.Tensor;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Batch normalization with the semantics of {@code torch.nn.BatchNorm1d}, {@code 2d} and {@code 3d},
- * which differ in the ranks they take and nothing else.
+ * Batch normalization with the semantics of {@code torch.nn.BatchNorm1d}, {@code 2d} and {@code
+ * 3d}, which differ in the ranks they take and nothing else.
  *
  * <p>In training mode the output is normalized with the batch's mean and biased variance, and the
  * running statistics move towards the batch's mean and unbiased variance. In evaluation mode it is
- * normalized with the running statistics; where there are none, with the batch's own. The output has
- * the input's memory format; a batch without values (N = 0) is legal and leaves the statistics alone.
+ * normalized with the running statistics; where there are none, with the batch's own. The output
+ * has the input's memory format; a batch without values (N = 0) is legal and leaves the statistics
+ * alone.
  *
  * <p><b>Errors.</b> A wrong rank, channel count, type or shape, or one value per channel where the
- * batch's own statistics are needed, is an {@link IllegalArgumentException}; a closed tensor or module
- * an {@link IllegalStateException}. A call that throws has changed nothing, the counter included.
+ * batch's own statistics are needed, is an {@link IllegalArgumentException}; a closed tensor or
+ * module an {@link IllegalStateException}. A call that throws has changed nothing, the counter
+ * included.
  *
- * <p><b>Threads.</b> One thread at a time, except the {@code forward} methods with an {@code out} in
- * evaluation mode: any number of threads may call them at the same time, each with its own {@code
- * out}, without a lock.
+ * <p><b>Threads.</b> One thread at a time, except the {@code forward} methods with an {@code out}
+ * in evaluation mode: any number of threads may call them at the same time, each with its own
+ * {@code out}, without a lock.
  */
 public abstract sealed class BatchNorm extends Module
     permits BatchNorm1d, BatchNorm2d, BatchNorm3d {
@@ -57,6 +59,7 @@ public abstract sealed class BatchNorm extends Module
   private @Nullable Tensor lastInput;
   private @Nullable Tensor lastOutput;
   private Activation lastActivation = Activation.NONE;
+
   /** The running statistics if it used them, null if it used the batch's own. */
   private @Nullable Running lastRunning;
 
@@ -106,8 +109,8 @@ public abstract sealed class BatchNorm extends Module
   /**
    * Normalizes {@code x} into a tensor of this module's, overwritten by its next forward.
    *
-   * @param x (N, C, ...) with C = {@link #numFeatures}, in F32, BF16 or F16 where the parameters are
-   *     F32, in F64 where they are F64. {@link #backward} reads it again
+   * @param x (N, C, ...) with C = {@link #numFeatures}, in F32, BF16 or F16 where the parameters
+   *     are F32, in F64 where they are F64. {@link #backward} reads it again
    */
   @Override
   public final Tensor forward(Tensor x) {
@@ -133,12 +136,12 @@ public abstract sealed class BatchNorm extends Module
   }
 
   /**
-   * Normalizes {@code x} into {@code out}. In evaluation mode any number of threads may call this at
-   * the same time; it then leaves no trace in the module, for {@link #backward} neither, and allocates
-   * nothing but C statistics where none are tracked.
+   * Normalizes {@code x} into {@code out}. In evaluation mode any number of threads may call this
+   * at the same time; it then leaves no trace in the module, for {@link #backward} neither, and
+   * allocates nothing but C statistics where none are tracked.
    *
-   * @param out of {@code x}'s shape, type and memory format. It may be {@code x} itself, but then the
-   *     forward has no backward
+   * @param out of {@code x}'s shape, type and memory format. It may be {@code x} itself, but then
+   *     the forward has no backward
    * @return {@code out}
    */
   public final Tensor forward(Tensor x, Tensor out) {
@@ -149,8 +152,8 @@ public abstract sealed class BatchNorm extends Module
    * {@code activation(normalized x + residual)} into {@code out}, otherwise as {@link
    * #forward(Tensor, Tensor)}.
    *
-   * @param residual of {@code x}'s shape, type and memory format, or null for none. It may be {@code
-   *     out}
+   * @param residual of {@code x}'s shape, type and memory format, or null for none. It may be
+   *     {@code out}
    */
   public final Tensor forward(
       Tensor x, @Nullable Tensor residual, Activation activation, Tensor out) {
@@ -179,8 +182,12 @@ public abstract sealed class BatchNorm extends Module
     }
     if (shape.dim(1) != numFeatures) {
       throw new IllegalArgumentException(
-          "x has " + shape.dim(1) + " channels, this " + getClass().getSimpleName()
-              + " was built for " + numFeatures);
+          "x has "
+              + shape.dim(1)
+              + " channels, this "
+              + getClass().getSimpleName()
+              + " was built for "
+              + numFeatures);
     }
   }
 
@@ -241,8 +248,7 @@ public abstract sealed class BatchNorm extends Module
     }
   }
 
-  private void remember(
-      Tensor x, @Nullable Tensor residual, Activation activation, Tensor y) {
+  private void remember(Tensor x, @Nullable Tensor residual, Activation activation, Tensor y) {
     lastInput = x;
     lastOutput = y;
     lastActivation = activation;
@@ -255,11 +261,12 @@ public abstract sealed class BatchNorm extends Module
 
   /**
    * The gradient of the last forward's input, in a tensor of this module's with the input's memory
-   * format. Those of weight and bias are left in their {@link Parameter#grad}, that of a residual in
-   * {@link #residualGrad}.
+   * format. Those of weight and bias are left in their {@link Parameter#grad}, that of a residual
+   * in {@link #residualGrad}.
    *
-   * <p>The forward may have been in either mode, but not one into an {@code out} in evaluation mode,
-   * which leaves no trace. Its input must be unchanged; so must its output if it had an activation.
+   * <p>The forward may have been in either mode, but not one into an {@code out} in evaluation
+   * mode, which leaves no trace. Its input must be unchanged; so must its output if it had an
+   * activation.
    *
    * @param dy of the output's shape and type. In another memory format it costs a copy
    * @throws IllegalStateException if there was no forward, or it overwrote its own input
@@ -323,10 +330,7 @@ public abstract sealed class BatchNorm extends Module
   /** The copy is ours to keep, so that steady state allocates nothing. */
   private Tensor inFormatOf(Tensor x, Tensor dy) {
     boolean another = dy.format() != x.format();
-    if (!another
-        || dy.isClosed()
-        || dy.dtype() != x.dtype()
-        || !dy.shape().equals(x.shape())) {
+    if (!another || dy.isClosed() || dy.dtype() != x.dtype() || !dy.shape().equals(x.shape())) {
       return dy;
     }
     return gradOutputCopy.like(x).copyFrom(dy);
@@ -379,8 +383,8 @@ public abstract sealed class BatchNorm extends Module
   }
 
   /**
-   * Freezes the running statistics, or goes on with them. As in PyTorch, evaluation uses them either
-   * way, and a module built without them stays without.
+   * Freezes the running statistics, or goes on with them. As in PyTorch, evaluation uses them
+   * either way, and a module built without them stays without.
    */
   public final void setTrackRunningStats(boolean track) {
     trackRunningStats = track;
@@ -474,11 +478,18 @@ public abstract sealed class BatchNorm extends Module
   /** As PyTorch prints it. */
   @Override
   public final String toString() {
-    return getClass().getSimpleName() + "(" + numFeatures
-        + ", eps=" + python(eps)
-        + ", momentum=" + (momentum == null ? "None" : python(momentum))
-        + ", affine=" + python(weight != null)
-        + ", track_running_stats=" + python(trackRunningStats) + ")";
+    return getClass().getSimpleName()
+        + "("
+        + numFeatures
+        + ", eps="
+        + python(eps)
+        + ", momentum="
+        + (momentum == null ? "None" : python(momentum))
+        + ", affine="
+        + python(weight != null)
+        + ", track_running_stats="
+        + python(trackRunningStats)
+        + ")";
   }
 
   private static String python(boolean value) {
@@ -497,7 +508,9 @@ public abstract sealed class BatchNorm extends Module
     }
     String digits = decimal.unscaledValue().abs().toString();
     String fraction = digits.length() == 1 ? "" : "." + digits.substring(1);
-    return (value < 0 ? "-" : "") + digits.charAt(0) + fraction
+    return (value < 0 ? "-" : "")
+        + digits.charAt(0)
+        + fraction
         + String.format("e%s%02d", exponent < 0 ? "-" : "+", Math.abs(exponent));
   }
 
@@ -524,7 +537,8 @@ public abstract sealed class BatchNorm extends Module
 
     Builder(long numFeatures, Function<Builder<T>, T> constructor) {
       if (numFeatures < 1) {
-        throw new IllegalArgumentException("numFeatures must be at least 1, but got " + numFeatures);
+        throw new IllegalArgumentException(
+            "numFeatures must be at least 1, but got " + numFeatures);
       }
       this.numFeatures = numFeatures;
       this.constructor = constructor;
@@ -558,7 +572,9 @@ public abstract sealed class BatchNorm extends Module
       return this;
     }
 
-    /** The type of parameters and statistics: F32 (if not set), for F32, BF16 and F16 input; F64. */
+    /**
+     * The type of parameters and statistics: F32 (if not set), for F32, BF16 and F16 input; F64.
+     */
     public Builder<T> dtype(DType dtype) {
       if (dtype != DType.F32 && dtype != DType.F64) {
         throw new IllegalArgumentException(
@@ -572,8 +588,8 @@ public abstract sealed class BatchNorm extends Module
     /**
      * The batch norm.
      *
-     * @throws IllegalArgumentException if eps is negative or NaN, or 0 where every forward would use
-     *     the batch's own statistics
+     * @throws IllegalArgumentException if eps is negative or NaN, or 0 where every forward would
+     *     use the batch's own statistics
      */
     public T build() {
       if (!(eps >= 0)) {

@@ -50,7 +50,8 @@ class BatchNormStateTest {
   private static void assertLoaded(BatchNorm bn) {
     given()
         .forEach(
-            (name, t) -> assertArrayEquals(t.toDoubleArray(), bn.stateDict().get(name).toDoubleArray()));
+            (name, t) ->
+                assertArrayEquals(t.toDoubleArray(), bn.stateDict().get(name).toDoubleArray()));
     assertEquals(1L << 60 | 1, bn.numBatchesTracked().getLong());
   }
 

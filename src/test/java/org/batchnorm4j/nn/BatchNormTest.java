@@ -147,11 +147,11 @@ class BatchNormTest {
     python.forEach(
         (value, text) ->
             assertEquals(
-                "BatchNorm3d(1, eps=" + text
+                "BatchNorm3d(1, eps="
+                    + text
                     + ", momentum=0.1, affine=True, track_running_stats=True)",
                 BatchNorm3d.builder(1).eps(value).build().toString()));
-    assertTrue(
-        BatchNorm1d.builder(1).momentum(-1.2).build().toString().contains("momentum=-1.2,"));
+    assertTrue(BatchNorm1d.builder(1).momentum(-1.2).build().toString().contains("momentum=-1.2,"));
   }
 
   // --------------------------------------------------------------------------------------- errors
@@ -176,7 +176,11 @@ class BatchNormTest {
         bn.train();
       } else {
         String message =
-            "expected " + expected + " input (got " + rank + "D input): x has shape "
+            "expected "
+                + expected
+                + " input (got "
+                + rank
+                + "D input): x has shape "
                 + Shape.of(shape);
         refused(message, () -> bn.forward(x));
         refused(message, () -> bn.forward(x, x));
@@ -223,9 +227,7 @@ class BatchNormTest {
             () -> bn.forward(x, Tensor.zeros(2, 3, 4, 5)));
         refused(
             "residual has shape [9, 3, 9, 8], expected that of x, [9, 3, 9, 9]",
-            () ->
-                bn.forward(
-                    Tensor.zeros(9, 3, 9, 9), Tensor.zeros(9, 3, 9, 8), Activation.NONE));
+            () -> bn.forward(Tensor.zeros(9, 3, 9, 9), Tensor.zeros(9, 3, 9, 8), Activation.NONE));
         if (training) {
           refused(
               "Expected more than 1 value per channel when training, got input size torch.Size([1,"
@@ -260,8 +262,7 @@ class BatchNormTest {
     }
   }
 
-  private static void assertMessage(
-      String start, Executable call) {
+  private static void assertMessage(String start, Executable call) {
     String message = assertThrows(IllegalArgumentException.class, call).getMessage();
     assertTrue(message.startsWith(start), message);
   }
@@ -278,8 +279,7 @@ class BatchNormTest {
     assertEquals(1, bn.numBatchesTracked().getLong());
 
     for (boolean affine : new boolean[] {true, false}) {
-      BatchNorm1d gone =
-          BatchNorm1d.builder(2).affine(affine).trackRunningStats(affine).build();
+      BatchNorm1d gone = BatchNorm1d.builder(2).affine(affine).trackRunningStats(affine).build();
       gone.forward(x);
       gone.close();
       gone.close();
@@ -294,8 +294,7 @@ class BatchNormTest {
   void zeroEpsIsForEvaluation() {
     BatchNorm1d bn = BatchNorm1d.builder(2).eps(0).build();
     Tensor x = random(1, 4, 2);
-    refused(
-        "batch_norm eps must be positive during training, but got 0.0", () -> bn.forward(x));
+    refused("batch_norm eps must be positive during training, but got 0.0", () -> bn.forward(x));
     assertEquals(0, bn.numBatchesTracked().getLong());
     // With mean 0 and variance 1 this is the identity, to the bit.
     assertArrayEquals(x.toFloatArray(), bn.eval().forward(x).toFloatArray());

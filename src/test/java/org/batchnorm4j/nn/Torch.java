@@ -12,7 +12,6 @@ import org.bytedeco.pytorch.BatchNorm2dImpl;
 import org.bytedeco.pytorch.BatchNorm3dImpl;
 import org.bytedeco.pytorch.BatchNormOptions;
 import org.bytedeco.pytorch.BoolOptional;
-import org.bytedeco.pytorch.DoubleOptional;
 import org.bytedeco.pytorch.StringTensorDict;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorArrayRefOptional;
@@ -30,8 +29,7 @@ final class Torch {
   }
 
   /** What a forward and its backward gave. Null: the module has no such thing. */
-  record Step(
-      double[] y, double[] dx, double @Nullable [] dweight, double @Nullable [] dbias) {}
+  record Step(double[] y, double[] dx, double @Nullable [] dweight, double @Nullable [] dbias) {}
 
   private final org.bytedeco.pytorch.Module module;
   private final UnaryOperator<Tensor> forward;

@@ -25,8 +25,8 @@ import org.junit.jupiter.params.provider.MethodSource;
 
 /**
  * Our modules against PyTorch's: outputs, gradients, running statistics and counter, over several
- * steps of random modes on random configurations. {@code -Dbatchnorm4j.torch.cases=2000} runs more of
- * them, {@code -Dbatchnorm4j.torch.first=1234} starts at the one a failure names.
+ * steps of random modes on random configurations. {@code -Dbatchnorm4j.torch.cases=2000} runs more
+ * of them, {@code -Dbatchnorm4j.torch.first=1234} starts at the one a failure names.
  */
 class TorchOracleTest {
   private static final int CASES = Integer.getInteger("batchnorm4j.torch.cases", 300);
@@ -49,10 +49,21 @@ class TorchOracleTest {
 
     @Override
     public String toString() {
-      return "case " + number + ": BatchNorm" + dims + "d on " + dtype + " " + shape + " " + format
-          + ", dy " + dyFormat + ", eps=" + eps + ", momentum=" + momentum + ", affine=" + affine
-          + ", track=" + track + ", training=" + Arrays.toString(training) + ", mean/std="
-          + meanOverStd;
+      return String.format(
+          "case %d: BatchNorm%dd on %s %s %s, dy %s, eps=%s, momentum=%s, affine=%s, track=%s,"
+              + " training=%s, mean/std=%s",
+          number,
+          dims,
+          dtype,
+          shape,
+          format,
+          dyFormat,
+          eps,
+          momentum,
+          affine,
+          track,
+          Arrays.toString(training),
+          meanOverStd);
     }
   }
 
@@ -281,11 +292,11 @@ class TorchOracleTest {
   }
 
   /**
-   * Comparisons, each with a tolerance of {@code unit} (what one rounding of the arithmetic is worth)
-   * times a condition: {@code 16 + 2 sqrt(n)}, since PyTorch adds up n values one by one, in f32 for
-   * channels last; and {@code 1 + |mean|/std}, since it rounds the mean to f32, or folds it into the
-   * bias, before it subtracts. Ours is exact to a few units, see AccuracyTest; it is PyTorch's error
-   * that has to be allowed for. Half types add the rounding of the result.
+   * Comparisons, each with a tolerance of {@code unit} (what one rounding of the arithmetic is
+   * worth) times a condition: {@code 16 + 2 sqrt(n)}, since PyTorch adds up n values one by one, in
+   * f32 for channels last; and {@code 1 + |mean|/std}, since it rounds the mean to f32, or folds it
+   * into the bias, before it subtracts. Ours is exact to a few units, see AccuracyTest; it is
+   * PyTorch's error that has to be allowed for. Half types add the rounding of the result.
    */
   private static final class Check {
     private final Config config;
@@ -452,9 +463,22 @@ class TorchOracleTest {
             Math.abs(expected[i] - actual[i]) <= allowed
                 || Double.isNaN(expected[i]) && Double.isNaN(actual[i]),
             () ->
-                config + ", " + step + ": " + what + "[" + at + "] is " + actual[at]
-                    + ", PyTorch has " + expected[at] + ", a difference of "
-                    + Math.abs(actual[at] - expected[at]) + " where " + allowed + " is allowed");
+                config
+                    + ", "
+                    + step
+                    + ": "
+                    + what
+                    + "["
+                    + at
+                    + "] is "
+                    + actual[at]
+                    + ", PyTorch has "
+                    + expected[at]
+                    + ", a difference of "
+                    + Math.abs(actual[at] - expected[at])
+                    + " where "
+                    + allowed
+                    + " is allowed");
       }
     }
   }

@@ -14,23 +14,25 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * Batch normalization as in {@code torch.nn.functional.batch_norm}, forward and backward, with an
- * optional residual and activation in the same pass. The only place where its arguments are checked.
+ * optional residual and activation in the same pass. The only place where its arguments are
+ * checked.
  *
- * <p><b>Shapes.</b> {@code x} is (N, C, ...), at least two dimensions, of type F32, F64, BF16 or F16
- * and in either memory format; channel and sample slices are fine. {@code out}, {@code residual},
- * {@code dx} and {@code dresidual} have {@code x}'s shape, type and memory format. Weights, biases,
- * statistics and their gradients are contiguous tensors of C elements in {@code
+ * <p><b>Shapes.</b> {@code x} is (N, C, ...), at least two dimensions, of type F32, F64, BF16 or
+ * F16 and in either memory format; channel and sample slices are fine. {@code out}, {@code
+ * residual}, {@code dx} and {@code dresidual} have {@code x}'s shape, type and memory format.
+ * Weights, biases, statistics and their gradients are contiguous tensors of C elements in {@code
  * x.dtype().parameterType()}.
  *
  * <p><b>Memory.</b> {@code out} may be exactly the memory of {@code x} or {@code residual}, and
  * {@code dx} or {@code dresidual} exactly that of {@code dy}, {@code x} or {@code y}. Otherwise an
  * output shares memory with nothing. One tensor may serve as several of the per-channel inputs.
  *
- * <p><b>Empty input</b> (N, C or a spatial dimension is 0) is legal: forwards change nothing, backwards
- * set the parameters' gradients to 0.
+ * <p><b>Empty input</b> (N, C or a spatial dimension is 0) is legal: forwards change nothing,
+ * backwards set the parameters' gradients to 0.
  *
- * <p><b>Errors.</b> A bad argument is an {@link IllegalArgumentException}, a closed tensor an {@link
- * IllegalStateException}; both name the argument. Everything is checked before anything is written.
+ * <p><b>Errors.</b> A bad argument is an {@link IllegalArgumentException}, a closed tensor an
+ * {@link IllegalStateException}; both name the argument. Everything is checked before anything is
+ * written.
  *
  * <p>Thread-safe, as long as no other call writes the same tensors. No call allocates more than a
  * small record, with one exception: a {@code dy} in another memory format than {@code x}.
@@ -48,16 +50,7 @@ public final class BatchNormFunctions {
       double eps,
       Tensor out) {
     return batchNormInference(
-        x,
-        null,
-        runningMean,
-        runningVar,
-        weight,
-        bias,
-        eps,
-        Activation.NONE,
-        Backends.best(),
-        out);
+        x, null, runningMean, runningVar, weight, bias, eps, Activation.NONE, Backends.best(), out);
   }
 
   /**
@@ -95,8 +88,7 @@ public final class BatchNormFunctions {
     checkApart("out", out, "weight", weight);
     checkApart("out", out, "bias", bias);
     if (x.size() > 0) {
-      backend.inference(
-          problem, x, residual, out, runningMean, runningVar, weight, bias, eps);
+      backend.inference(problem, x, residual, out, runningMean, runningVar, weight, bias, eps);
     }
     return out;
   }
@@ -129,8 +121,8 @@ public final class BatchNormFunctions {
 
   /**
    * Normalizes with the batch's own mean and biased variance: {@code out = act((x - mean) * (weight
-   * / sqrt(var + eps)) + bias + residual)}. Then {@code running = momentum * batch + (1 - momentum) *
-   * running}, with the unbiased variance. An empty batch leaves the statistics, {@code saved}
+   * / sqrt(var + eps)) + bias + residual)}. Then {@code running = momentum * batch + (1 - momentum)
+   * * running}, with the unbiased variance. An empty batch leaves the statistics, {@code saved}
    * included, as they are.
    *
    * @param x at least two values per channel, or none
@@ -160,7 +152,8 @@ public final class BatchNormFunctions {
     if (problem.valuesPerChannel() == 1) {
       throw new IllegalArgumentException(
           "Expected more than 1 value per channel when training, got input size torch.Size("
-              + x.shape() + ")");
+              + x.shape()
+              + ")");
     }
     if (!(eps > 0)) {
       throw new IllegalArgumentException(
@@ -203,17 +196,7 @@ public final class BatchNormFunctions {
     checkApart("saved.invStd", invStd, "saved.meanLow", meanLow);
     if (x.size() > 0) {
       backend.training(
-          problem,
-          x,
-          residual,
-          out,
-          weight,
-          bias,
-          eps,
-          saved,
-          runningMean,
-          runningVar,
-          momentum);
+          problem, x, residual, out, weight, bias, eps, saved, runningMean, runningVar, momentum);
     }
     return out;
   }
@@ -222,8 +205,8 @@ public final class BatchNormFunctions {
    * The gradients of {@link #batchNormTraining}, each where it is wanted: {@code dx} of {@code x},
    * {@code dresidual} of {@code residual}, {@code dweight} and {@code dbias}; null where not.
    *
-   * @param dy the gradient of {@code out}, of {@code x}'s shape and type. In another memory format it
-   *     is first copied into {@code x}'s, which allocates
+   * @param dy the gradient of {@code out}, of {@code x}'s shape and type. In another memory format
+   *     it is first copied into {@code x}'s, which allocates
    * @param x the forward's input, unchanged
    * @param y the forward's output, unchanged, where there was an activation: its sign is the mask.
    *     Null where there was none
@@ -251,12 +234,10 @@ public final class BatchNormFunctions {
     if (x.size() == 0) {
       zero(dweight, dbias);
     } else if (isLaidOutLike(x, dy, problem)) {
-      backend.backwardTraining(
-          problem, dy, x, y, weight, saved, dx, dresidual, dweight, dbias);
+      backend.backwardTraining(problem, dy, x, y, weight, saved, dx, dresidual, dweight, dbias);
     } else {
       try (Tensor copy = dy.to(x.format())) {
-        backend.backwardTraining(
-            problem, copy, x, y, weight, saved, dx, dresidual, dweight, dbias);
+        backend.backwardTraining(problem, copy, x, y, weight, saved, dx, dresidual, dweight, dbias);
       }
     }
   }
@@ -289,18 +270,7 @@ public final class BatchNormFunctions {
       zero(dweight, dbias);
     } else if (isLaidOutLike(x, dy, problem)) {
       backend.backwardInference(
-          problem,
-          dy,
-          x,
-          y,
-          weight,
-          runningMean,
-          runningVar,
-          eps,
-          dx,
-          dresidual,
-          dweight,
-          dbias);
+          problem, dy, x, y, weight, runningMean, runningVar, eps, dx, dresidual, dweight, dbias);
     } else {
       try (Tensor copy = dy.to(x.format())) {
         backend.backwardInference(
@@ -328,8 +298,11 @@ public final class BatchNormFunctions {
     int rank = shape.rank();
     if (rank < 2) {
       throw new IllegalArgumentException(
-          "Expected at least 2 input dimensions, but got " + rank + ": x must be (N, C, ...), but has"
-              + " shape " + shape);
+          "Expected at least 2 input dimensions, but got "
+              + rank
+              + ": x must be (N, C, ...), but has"
+              + " shape "
+              + shape);
     }
     DType dtype = x.dtype();
     if (dtype == DType.I64) {
@@ -340,7 +313,8 @@ public final class BatchNormFunctions {
     for (int i = 2; i < rank; i++) {
       s *= shape.dim(i);
     }
-    // With one position per sample the two formats are one: rows of C channels, pitch elements apart.
+    // With one position per sample the two formats are one: rows of C channels, pitch elements
+    // apart.
     boolean rows = s == 1 || x.format() == MemoryFormat.CHANNELS_LAST;
     Layout layout = rows ? Layout.NSC : Layout.NCS;
     return new Problem(shape.dim(0), shape.dim(1), s, layout, dtype, activation);
@@ -396,8 +370,18 @@ public final class BatchNormFunctions {
               ? "all inputs must share same datatype"
               : "expect parameter to have scalar type of Float";
       throw new IllegalArgumentException(
-          "mixed dtype (CPU): " + torch + ". x is " + problem.dtype() + ", which needs " + name
-              + " in " + expected + ", but it is " + t.dtype() + ": convert x or " + name
+          "mixed dtype (CPU): "
+              + torch
+              + ". x is "
+              + problem.dtype()
+              + ", which needs "
+              + name
+              + " in "
+              + expected
+              + ", but it is "
+              + t.dtype()
+              + ": convert x or "
+              + name
               + " with to(DType)");
     }
     if (!t.isContiguous()) {
@@ -413,7 +397,11 @@ public final class BatchNormFunctions {
     checkShapeAndType(name, t, x);
     if (t.format() != x.format()) {
       throw new IllegalArgumentException(
-          name + " is " + t.format() + ", but x is " + x.format()
+          name
+              + " is "
+              + t.format()
+              + ", but x is "
+              + x.format()
               + ": both must have one memory format; convert one with to(MemoryFormat)");
     }
   }
@@ -446,7 +434,8 @@ public final class BatchNormFunctions {
       throw new IllegalArgumentException(
           masked
               ? "y must be the forward's output, but is null: the mask of "
-                  + problem.activation().kind() + " is read from it"
+                  + problem.activation().kind()
+                  + " is read from it"
               : "y must be null: there is no activation whose mask is read from it");
     }
     checkLike("y", y, x);
@@ -533,12 +522,11 @@ public final class BatchNormFunctions {
 
   private static void checkSameOrApart(
       String outputName, @Nullable Tensor output, String inputName, @Nullable Tensor input) {
-    if (output != null
-        && input != null
-        && output.overlaps(input)
-        && !output.isSameMemory(input)) {
+    if (output != null && input != null && output.overlaps(input) && !output.isSameMemory(input)) {
       throw new IllegalArgumentException(
-          outputName + " overlaps " + inputName
+          outputName
+              + " overlaps "
+              + inputName
               + " in part; it must be exactly the same memory, or other memory");
     }
   }

@@ -79,16 +79,7 @@ class BatchNormFunctionsTest {
       assertSame(
           out,
           BatchNormFunctions.batchNormInference(
-              x,
-              residual,
-              runningMean,
-              runningVar,
-              weight,
-              bias,
-              eps,
-              activation,
-              backend,
-              out));
+              x, residual, runningMean, runningVar, weight, bias, eps, activation, backend, out));
       return this;
     }
 
@@ -139,8 +130,22 @@ class BatchNormFunctionsTest {
     List<double[]> state() {
       List<double[]> state = new ArrayList<>();
       Tensor[] tensors = {
-        x, residual, out, runningMean, runningVar, weight, bias, saved.mean(), saved.meanLow(),
-        saved.invStd(), dy, y, dx, dresidual, dweight, dbias
+        x,
+        residual,
+        out,
+        runningMean,
+        runningVar,
+        weight,
+        bias,
+        saved.mean(),
+        saved.meanLow(),
+        saved.invStd(),
+        dy,
+        y,
+        dx,
+        dresidual,
+        dweight,
+        dbias
       };
       for (Tensor t : tensors) {
         if (t != null && !t.isClosed()) {
@@ -237,17 +242,25 @@ class BatchNormFunctionsTest {
             In.TRAINING),
         closed("x", c -> c.x.close(), In.values()),
         // eps and momentum
-        bad("batch_norm eps must be non-negative, but got -1.0E-5", c -> c.eps = -1e-5,
+        bad(
+            "batch_norm eps must be non-negative, but got -1.0E-5",
+            c -> c.eps = -1e-5,
             BOTH_INFERENCES),
-        bad("batch_norm eps must be non-negative, but got NaN", c -> c.eps = Double.NaN,
+        bad(
+            "batch_norm eps must be non-negative, but got NaN",
+            c -> c.eps = Double.NaN,
             BOTH_INFERENCES),
-        bad("batch_norm eps must be positive during training, but got 0.0", c -> c.eps = 0,
+        bad(
+            "batch_norm eps must be positive during training, but got 0.0",
+            c -> c.eps = 0,
             In.TRAINING),
-        bad("batch_norm eps must be positive during training, but got NaN",
+        bad(
+            "batch_norm eps must be positive during training, but got NaN",
             c -> c.eps = Double.NaN,
             In.TRAINING),
         bad("momentum must be finite, but got NaN", c -> c.momentum = Double.NaN, In.TRAINING),
-        bad("momentum must be finite, but got -Infinity",
+        bad(
+            "momentum must be finite, but got -Infinity",
             c -> c.momentum = Double.NEGATIVE_INFINITY,
             In.TRAINING),
         // Running statistics
@@ -272,55 +285,90 @@ class BatchNormFunctionsTest {
             c -> c.runningVar = null,
             In.TRAINING),
         // Channel counts
-        bad("running_mean should contain 10 elements not 9", c -> c.runningMean = nine[0],
-            In.INFERENCE, In.TRAINING, In.BACKWARD_INFERENCE),
-        bad("running_mean should contain 10 elements not 11", c -> c.runningMean = eleven[0],
-            In.INFERENCE, In.TRAINING, In.BACKWARD_INFERENCE),
-        bad("running_var should contain 10 elements not 9", c -> c.runningVar = nine[0],
-            In.INFERENCE, In.TRAINING, In.BACKWARD_INFERENCE),
-        bad("running_var should contain 10 elements not 11", c -> c.runningVar = eleven[0],
-            In.INFERENCE, In.TRAINING, In.BACKWARD_INFERENCE),
+        bad(
+            "running_mean should contain 10 elements not 9",
+            c -> c.runningMean = nine[0],
+            In.INFERENCE,
+            In.TRAINING,
+            In.BACKWARD_INFERENCE),
+        bad(
+            "running_mean should contain 10 elements not 11",
+            c -> c.runningMean = eleven[0],
+            In.INFERENCE,
+            In.TRAINING,
+            In.BACKWARD_INFERENCE),
+        bad(
+            "running_var should contain 10 elements not 9",
+            c -> c.runningVar = nine[0],
+            In.INFERENCE,
+            In.TRAINING,
+            In.BACKWARD_INFERENCE),
+        bad(
+            "running_var should contain 10 elements not 11",
+            c -> c.runningVar = eleven[0],
+            In.INFERENCE,
+            In.TRAINING,
+            In.BACKWARD_INFERENCE),
         bad("weight should contain 10 elements not 9", c -> c.weight = nine[0], In.values()),
         bad("weight should contain 10 elements not 11", c -> c.weight = eleven[0], In.values()),
         bad("bias should contain 10 elements not 9", c -> c.bias = nine[0], FORWARD),
         bad("bias should contain 10 elements not 11", c -> c.bias = eleven[0], FORWARD),
-        bad("saved.mean should contain 10 elements not 9",
+        bad(
+            "saved.mean should contain 10 elements not 9",
             c -> c.saved = SavedStatistics.allocate(DType.F32, 9),
-            In.TRAINING, In.BACKWARD_TRAINING),
+            In.TRAINING,
+            In.BACKWARD_TRAINING),
         bad("dweight should contain 10 elements not 9", c -> c.dweight = nine[0], BACKWARD),
         bad("dbias should contain 10 elements not 11", c -> c.dbias = eleven[0], BACKWARD),
         // Types of parameters
-        bad(mixed.formatted("running_mean"), c -> c.runningMean = doubles,
-            In.INFERENCE, In.TRAINING, In.BACKWARD_INFERENCE),
-        bad(mixed.formatted("running_var"), c -> c.runningVar = doubles,
-            In.INFERENCE, In.TRAINING, In.BACKWARD_INFERENCE),
+        bad(
+            mixed.formatted("running_mean"),
+            c -> c.runningMean = doubles,
+            In.INFERENCE,
+            In.TRAINING,
+            In.BACKWARD_INFERENCE),
+        bad(
+            mixed.formatted("running_var"),
+            c -> c.runningVar = doubles,
+            In.INFERENCE,
+            In.TRAINING,
+            In.BACKWARD_INFERENCE),
         bad(mixed.formatted("weight"), c -> c.weight = doubles, In.values()),
         bad(mixed.formatted("bias"), c -> c.bias = doubles, FORWARD),
-        bad(mixed.formatted("saved.mean"),
+        bad(
+            mixed.formatted("saved.mean"),
             c -> c.saved = SavedStatistics.allocate(DType.F64, C),
-            In.TRAINING, In.BACKWARD_TRAINING),
+            In.TRAINING,
+            In.BACKWARD_TRAINING),
         bad(mixed.formatted("dweight"), c -> c.dweight = doubles, BACKWARD),
         bad(mixed.formatted("dbias"), c -> c.dbias = doubles, BACKWARD),
         bad(
             "mixed dtype (CPU): all inputs must share same datatype. x is F64, which needs"
                 + " running_mean in F64, but it is F32: convert x or running_mean with to(DType)",
             c -> c.x = c.x.to(DType.F64),
-            In.INFERENCE, In.TRAINING, In.BACKWARD_INFERENCE),
-        bad("weight must be contiguous, but is a slice with gaps: copy it with to(CHANNELS_FIRST)",
+            In.INFERENCE,
+            In.TRAINING,
+            In.BACKWARD_INFERENCE),
+        bad(
+            "weight must be contiguous, but is a slice with gaps: copy it with to(CHANNELS_FIRST)",
             c -> c.weight = gaps,
             In.values()),
         // Tensors like x
-        bad("out has shape [2, 10, 4], expected that of x, [2, 10, 3]",
+        bad(
+            "out has shape [2, 10, 4], expected that of x, [2, 10, 3]",
             c -> c.out = Tensor.zeros(2, C, 4),
             FORWARD),
-        bad("out has shape [2, 30], expected that of x, [2, 10, 3]",
+        bad(
+            "out has shape [2, 30], expected that of x, [2, 10, 3]",
             c -> c.out = Tensor.zeros(2, 30),
             FORWARD),
-        bad("residual has shape [1, 10, 3], expected that of x, [2, 10, 3]",
+        bad(
+            "residual has shape [1, 10, 3], expected that of x, [2, 10, 3]",
             c -> c.residual = Tensor.zeros(1, C, 3),
             FORWARD),
         bad("out is F64, expected the type of x, F32", c -> c.out = c.out.to(DType.F64), FORWARD),
-        bad("residual is BF16, expected the type of x, F32",
+        bad(
+            "residual is BF16, expected the type of x, F32",
             c -> c.residual = c.residual.to(DType.BF16),
             FORWARD),
         bad(
@@ -333,11 +381,13 @@ class BatchNormFunctionsTest {
                 + " convert one with to(MemoryFormat)",
             c -> c.x = c.x.to(last),
             FORWARD),
-        bad("dy has shape [2, 10, 4], expected that of x, [2, 10, 3]",
+        bad(
+            "dy has shape [2, 10, 4], expected that of x, [2, 10, 3]",
             c -> c.dy = Tensor.zeros(2, C, 4),
             BACKWARD),
         bad("dy is F64, expected the type of x, F32", c -> c.dy = c.dy.to(DType.F64), BACKWARD),
-        bad("dx has shape [2, 10, 4], expected that of x, [2, 10, 3]",
+        bad(
+            "dx has shape [2, 10, 4], expected that of x, [2, 10, 3]",
             c -> c.dx = Tensor.zeros(2, C, 4),
             BACKWARD),
         bad(
@@ -345,23 +395,28 @@ class BatchNormFunctionsTest {
                 + " convert one with to(MemoryFormat)",
             c -> c.dx = c.dx.to(last),
             BACKWARD),
-        bad("dresidual is F16, expected the type of x, F32",
+        bad(
+            "dresidual is F16, expected the type of x, F32",
             c -> c.dresidual = c.dresidual.to(DType.F16),
             BACKWARD),
-        bad("y must be the forward's output, but is null: the mask of RELU is read from it",
+        bad(
+            "y must be the forward's output, but is null: the mask of RELU is read from it",
             c -> c.activation = Activation.RELU,
             BACKWARD),
-        bad("y must be null: there is no activation whose mask is read from it",
+        bad(
+            "y must be null: there is no activation whose mask is read from it",
             c -> c.y = c.out,
             BACKWARD),
         // Overlap
-        bad("out overlaps x" + inPart,
+        bad(
+            "out overlaps x" + inPart,
             c -> {
               c.x = block.narrow(1, 0, C);
               c.out = block.narrow(1, 5, C);
             },
             FORWARD),
-        bad("out overlaps residual" + inPart,
+        bad(
+            "out overlaps residual" + inPart,
             c -> {
               c.residual = block.narrow(1, 0, C);
               c.out = block.narrow(1, 5, C);
@@ -369,49 +424,60 @@ class BatchNormFunctionsTest {
             FORWARD),
         bad("out" + apart.formatted("weight"), c -> c.weight = first(c.out), FORWARD),
         bad("out" + apart.formatted("bias"), c -> c.bias = first(c.out), FORWARD),
-        bad("out" + apart.formatted("running_mean"), c -> c.runningMean = first(c.out),
+        bad(
+            "out" + apart.formatted("running_mean"),
+            c -> c.runningMean = first(c.out),
             In.INFERENCE),
-        bad("out" + apart.formatted("running_var"), c -> c.runningVar = first(c.out),
-            In.INFERENCE),
-        bad("running_mean" + apart.formatted("out"), c -> c.runningMean = first(c.out),
+        bad("out" + apart.formatted("running_var"), c -> c.runningVar = first(c.out), In.INFERENCE),
+        bad(
+            "running_mean" + apart.formatted("out"),
+            c -> c.runningMean = first(c.out),
             In.TRAINING),
         bad("running_var" + apart.formatted("x"), c -> c.runningVar = first(c.x), In.TRAINING),
-        bad("running_var" + apart.formatted("residual"), c -> c.runningVar = first(c.residual),
+        bad(
+            "running_var" + apart.formatted("residual"),
+            c -> c.runningVar = first(c.residual),
             In.TRAINING),
-        bad("running_var" + apart.formatted("running_mean"),
+        bad(
+            "running_var" + apart.formatted("running_mean"),
             c -> c.runningVar = c.runningMean,
             In.TRAINING),
-        bad("running_mean overlaps weight" + inPart,
+        bad(
+            "running_mean overlaps weight" + inPart,
             c -> {
               Tensor memory = Tensor.zeros(2 * C);
               c.runningMean = memory.narrow(0, 0, C);
               c.weight = memory.narrow(0, 1, C);
             },
             In.TRAINING),
-        bad("saved.mean" + apart.formatted("weight"),
+        bad(
+            "saved.mean" + apart.formatted("weight"),
             c -> c.saved = new SavedStatistics(c.weight, c.saved.meanLow(), c.saved.invStd()),
             In.TRAINING),
-        bad("saved.meanLow" + apart.formatted("running_mean"),
+        bad(
+            "saved.meanLow" + apart.formatted("running_mean"),
             c -> c.saved = new SavedStatistics(c.saved.mean(), c.runningMean, c.saved.invStd()),
             In.TRAINING),
-        bad("saved.invStd" + apart.formatted("saved.mean"),
-            c ->
-                c.saved =
-                    new SavedStatistics(c.saved.mean(), c.saved.meanLow(), c.saved.mean()),
+        bad(
+            "saved.invStd" + apart.formatted("saved.mean"),
+            c -> c.saved = new SavedStatistics(c.saved.mean(), c.saved.meanLow(), c.saved.mean()),
             In.TRAINING),
-        bad("dx overlaps dy" + inPart,
+        bad(
+            "dx overlaps dy" + inPart,
             c -> {
               c.dy = block.narrow(1, 0, C);
               c.dx = block.narrow(1, 5, C);
             },
             BACKWARD),
-        bad("dx overlaps x" + inPart,
+        bad(
+            "dx overlaps x" + inPart,
             c -> {
               c.x = block.narrow(1, 0, C);
               c.dx = block.narrow(1, 5, C);
             },
             BACKWARD),
-        bad("dresidual overlaps y" + inPart,
+        bad(
+            "dresidual overlaps y" + inPart,
             c -> {
               c.activation = Activation.RELU;
               c.y = block.narrow(1, 0, C);
@@ -423,26 +489,37 @@ class BatchNormFunctionsTest {
         bad("dbias" + apart.formatted("dweight"), c -> c.dbias = c.dweight, BACKWARD),
         bad("dweight" + apart.formatted("dx"), c -> c.dweight = first(c.dx), BACKWARD),
         bad("dbias" + apart.formatted("x"), c -> c.dbias = first(c.x), BACKWARD),
-        bad("dbias" + apart.formatted("saved.invStd"), c -> c.dbias = c.saved.invStd(),
+        bad(
+            "dbias" + apart.formatted("saved.invStd"),
+            c -> c.dbias = c.saved.invStd(),
             In.BACKWARD_TRAINING),
-        bad("dweight" + apart.formatted("running_var"), c -> c.dweight = c.runningVar,
+        bad(
+            "dweight" + apart.formatted("running_var"),
+            c -> c.dweight = c.runningVar,
             In.BACKWARD_INFERENCE),
         // Closed
         closed("residual", c -> c.residual.close(), FORWARD),
         closed("out", c -> c.out.close(), FORWARD),
-        closed("running_mean", c -> c.runningMean.close(),
-            In.INFERENCE, In.TRAINING, In.BACKWARD_INFERENCE),
-        closed("running_var", c -> c.runningVar.close(),
-            In.INFERENCE, In.TRAINING, In.BACKWARD_INFERENCE),
+        closed(
+            "running_mean",
+            c -> c.runningMean.close(),
+            In.INFERENCE,
+            In.TRAINING,
+            In.BACKWARD_INFERENCE),
+        closed(
+            "running_var",
+            c -> c.runningVar.close(),
+            In.INFERENCE,
+            In.TRAINING,
+            In.BACKWARD_INFERENCE),
         closed("weight", c -> c.weight.close(), In.values()),
         closed("bias", c -> c.bias.close(), FORWARD),
         closed("saved.mean", c -> c.saved.mean().close(), In.TRAINING, In.BACKWARD_TRAINING),
-        closed("saved.meanLow", c -> c.saved.meanLow().close(),
-            In.TRAINING, In.BACKWARD_TRAINING),
-        closed("saved.invStd", c -> c.saved.invStd().close(),
-            In.TRAINING, In.BACKWARD_TRAINING),
+        closed("saved.meanLow", c -> c.saved.meanLow().close(), In.TRAINING, In.BACKWARD_TRAINING),
+        closed("saved.invStd", c -> c.saved.invStd().close(), In.TRAINING, In.BACKWARD_TRAINING),
         closed("dy", c -> c.dy.close(), BACKWARD),
-        closed("y",
+        closed(
+            "y",
             c -> {
               c.activation = Activation.RELU;
               c.y = Tensor.zerosLike(c.x);
@@ -624,7 +701,10 @@ class BatchNormFunctionsTest {
             double sum = t[i] + r[i];
             double expected = sum < 0 ? activation.slope() * sum : sum;
             assertEquals(expected, y[i], unit * (1 + Math.abs(t[i])), "y");
-            masked[i] *= y[i] <= 0 ? activation.slope() : 1;
+            if (y[i] <= 0) {
+              // ReLU's zero is positive.
+              masked[i] = activation.slope() == 0 ? 0 : activation.slope() * masked[i];
+            }
           }
           assertArrayEquals(masked, fused.dresidual.toDoubleArray(), unit, "dresidual");
           plain.dy.copyFrom(masked);
@@ -698,8 +778,7 @@ class BatchNormFunctionsTest {
   /** One tensor as weight, bias, mean and variance; in training as weight and running_mean. */
   @ParameterizedTest
   @MethodSource("backendsAndTypes")
-  void oneTensorMayBeSeveralParameters(
-      BatchNormBackend backend, DType dtype, MemoryFormat format) {
+  void oneTensorMayBeSeveralParameters(BatchNormBackend backend, DType dtype, MemoryFormat format) {
     for (Shape shape : SHAPES) {
       Call call = new Call(dtype, format, shape, 8);
       Tensor one = call.runningVar;

@@ -122,8 +122,8 @@ class CorpusTest {
   }
 
   /**
-   * oneDNN's exact data: pairs m(1 + f), m(1 - f) with few bits, so that mean and variance are exact
-   * in f32 and no tolerance is needed.
+   * oneDNN's exact data: pairs m(1 + f), m(1 - f) with few bits, so that mean and variance are
+   * exact in f32 and no tolerance is needed.
    */
   @ParameterizedTest
   @MethodSource("org.batchnorm4j.TestBackends#all")
@@ -189,7 +189,8 @@ class CorpusTest {
                 .getMessage();
         assertEquals(
             "Expected more than 1 value per channel when training, got input size torch.Size("
-                + shape + ")",
+                + shape
+                + ")",
             message);
         refused.add(entry.getAsJsonObject().get("name").getAsString());
       }
