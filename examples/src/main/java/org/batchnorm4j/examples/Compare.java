@@ -103,8 +103,7 @@ final class Compare implements Callable<Integer> {
         MSELoss loss = new MSELoss()) {
       Adam optimizer = new Adam(network.parameters(), learningRate);
       for (int epoch = 1; epoch <= epochs; epoch++) {
-        double value =
-            loss.forward(network.forward(regression.trainX()), regression.trainY());
+        double value = loss.forward(network.forward(regression.trainX()), regression.trainY());
         network.backward(loss.backward());
         optimizer.step();
         x[epoch - 1] = epoch;
@@ -113,8 +112,7 @@ final class Compare implements Callable<Integer> {
           row.add(format(value));
         }
       }
-      row.add(
-          format(loss.forward(network.eval().forward(regression.testX()), regression.testY())));
+      row.add(format(loss.forward(network.eval().forward(regression.testX()), regression.testY())));
     }
     table.row(row.toArray(new String[0]));
     return new Curve(name, x, y);

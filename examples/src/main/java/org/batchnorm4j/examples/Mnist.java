@@ -34,12 +34,14 @@ import picocli.CommandLine.Option;
 import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.Spec;
 
-/** The main job: train a network on handwritten digits with and without batch norm, and serve it. */
+/**
+ * The main job: train a network on handwritten digits with and without batch norm, and serve it.
+ */
 @Command(
     name = "mnist",
     description =
-        "Trains a CNN on handwritten digits, with and without batch norm, plots both, then serves the"
-            + " trained one on the native and on the Java backend.")
+        "Trains a CNN on handwritten digits, with and without batch norm, plots both, then serves"
+            + " the one with it on the native and on the Java backend.")
 final class Mnist implements Callable<Integer> {
   private static final int DEFAULT_IMAGES = 20_000;
   private static final String WITH = "with batch norm";
@@ -104,7 +106,11 @@ final class Mnist implements Callable<Integer> {
     print.printf(
         Locale.ROOT,
         "%,d training images, %,d test images; training on %,d, %d x, %d at a time%n%n",
-        train.size(), test.size(), settings.images(), epochs, batch);
+        train.size(),
+        test.size(),
+        settings.images(),
+        epochs,
+        batch);
 
     MnistTraining training = new MnistTraining(train, test, settings);
     try (Sequential with = MnistNetwork.build(true, seed);
@@ -151,8 +157,7 @@ final class Mnist implements Callable<Integer> {
       Sequential network) {
     String padded = String.format("%-" + WITHOUT.length() + "s", name);
     History history;
-    try (Progress progress =
-        new Progress(print, Progress.isTerminal(), padded, settings.total())) {
+    try (Progress progress = new Progress(print, Progress.isTerminal(), padded, settings.total())) {
       history = training.train(name, network, progress);
     }
     double accuracy = MnistTraining.accuracy(network.eval(), test, test.size());
@@ -161,7 +166,8 @@ final class Mnist implements Callable<Integer> {
 
   private static void report(PrintWriter print, OutputFolder folder, List<Trained> trained)
       throws IOException {
-    Table table = new Table("", "training loss at the end", "test accuracy", "images/s in training");
+    Table table =
+        new Table("", "training loss at the end", "test accuracy", "images/s in training");
     for (Trained t : trained) {
       table.row(
           t.name,

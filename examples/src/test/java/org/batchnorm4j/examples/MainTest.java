@@ -99,11 +99,8 @@ class MainTest {
     assertTrue(result.out.contains("with batch norm    100 %  1,280/1,280 images"), result.out);
     assertTrue(result.out.matches("(?s).*with batch norm +\\d\\.\\d{4} +(9|100).*"), result.out);
     assertTrue(result.out.matches("(?s).*\n  native +(9|100).*\n  java +(9|100).*"), result.out);
-    assertTrue(
-        result.out.contains("Same bits: 1,894,400 outputs of batch norms"), result.out);
-    assertEquals(
-        new TreeSet<>(Set.of("mnist.png", "mnist.safetensors", "mnist.svg")),
-        files(out));
+    assertTrue(result.out.contains("Same bits: 1,894,400 outputs of batch norms"), result.out);
+    assertEquals(new TreeSet<>(Set.of("mnist.png", "mnist.safetensors", "mnist.svg")), files(out));
     Map<String, Tensor> model = Safetensors.read(out.resolve("mnist.safetensors"));
     assertEquals(20, model.get("1.num_batches_tracked").getLong());
   }

@@ -84,7 +84,12 @@ public final class Progress implements AutoCloseable {
       out.printf(
           Locale.ROOT,
           "%s %3d %%  %,d/%,d images  loss %.4f  %,.0f images/s%n",
-          name, done * 100 / total, done, total, loss, imagesPerSecond());
+          name,
+          done * 100 / total,
+          done,
+          total,
+          loss,
+          imagesPerSecond());
       out.flush();
     }
   }

@@ -12,7 +12,9 @@ import org.batchnorm4j.nn.Module;
 import org.batchnorm4j.nn.Sequential;
 import org.batchnorm4j.tensor.Tensor;
 
-/** A trained network with batch norms, loaded from its file and nothing else, in evaluation mode. */
+/**
+ * A trained network with batch norms, loaded from its file and nothing else, in evaluation mode.
+ */
 public final class MnistServing implements AutoCloseable {
   private static final int WARM_UP = 3000;
 
@@ -106,8 +108,15 @@ public final class MnistServing implements AutoCloseable {
     int differs = Arrays.mismatch(a, b);
     if (differs >= 0) {
       throw new IllegalStateException(
-          "layer " + layer + ": the backends differ in value " + differs + ": " + a[differs]
-              + " and " + b[differs] + ". This is a bug in batchnorm4j: please report it");
+          "layer "
+              + layer
+              + ": the backends differ in value "
+              + differs
+              + ": "
+              + a[differs]
+              + " and "
+              + b[differs]
+              + ". This is a bug in batchnorm4j: please report it");
     }
     return a.length;
   }
