@@ -53,7 +53,8 @@ public record Figure(List<Panel> panels) {
   };
 
   /**
-   * Axes with curves. Values that are not finite, or not positive on a logarithmic axis, leave gaps.
+   * Axes with curves. Values that are not finite, or not positive on a logarithmic axis, leave
+   * gaps.
    */
   public record Panel(
       String title, String xLabel, String yLabel, boolean logarithmic, List<Curve> curves) {}
@@ -73,7 +74,8 @@ public record Figure(List<Panel> panels) {
       g.dispose();
     } catch (RuntimeException | Error e) {
       throw new IOException(
-          "Java cannot draw text here, which the plots need (" + e.getMessage()
+          "Java cannot draw text here, which the plots need ("
+              + e.getMessage()
               + "); install fontconfig and a font, such as the package fonts-dejavu-core",
           e);
     }
@@ -82,8 +84,7 @@ public record Figure(List<Panel> panels) {
   /** Writes a PNG. */
   public void writePng(OutputStream out) throws IOException {
     int width = WIDTH * panels.size() * PNG_SCALE;
-    BufferedImage image =
-        new BufferedImage(width, HEIGHT * PNG_SCALE, BufferedImage.TYPE_INT_RGB);
+    BufferedImage image = new BufferedImage(width, HEIGHT * PNG_SCALE, BufferedImage.TYPE_INT_RGB);
     Graphics2D g = image.createGraphics();
     g.scale(PNG_SCALE, PNG_SCALE);
     draw(g);
