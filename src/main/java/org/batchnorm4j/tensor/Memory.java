@@ -46,13 +46,14 @@ final class Memory {
   /** Zeroed, 64-byte aligned memory outside the Java heap. */
   static Memory allocate(DType dtype, long count) {
     long size = Math.multiplyExact(count, dtype.bytes());
-    if (size > Integer.MAX_VALUE - ALIGNMENT) {
+    if (size > Integer.MAX_VALUE - 2 * ALIGNMENT) {
       throw new IllegalArgumentException(
           "a tensor of " + size + " bytes is more than the 2 GiB that one tensor may have; split it"
               + " along its first dimension");
     }
     if (!NativeLibrary.isLoaded()) {
-      ByteBuffer raw = ByteBuffer.allocateDirect((int) (size + ALIGNMENT));
+      // alignedSlice rounds both ends inwards.
+      ByteBuffer raw = ByteBuffer.allocateDirect((int) (size + 2 * ALIGNMENT));
       ByteBuffer aligned = raw.alignedSlice((int) ALIGNMENT).slice(0, (int) size);
       return new Memory(typed(aligned, dtype), 0, null, false);
     }
