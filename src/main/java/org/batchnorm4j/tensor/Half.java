@@ -47,9 +47,10 @@ public final class Half {
       return (short) (sign | 0x7c00);
     }
     // Below the smallest normal: adding 0.5 puts the rounded multiple of 2^-24 in the low bits. Both
-    // are computed, for the same reason as above.
+    // are computed and one masked away, for the same reason as above.
     int subnormal = Float.floatToRawIntBits(Float.intBitsToFloat(magnitude) + 0.5f) - 0x3f000000;
     int normal = magnitude - 0x38000000 + 0xfff + (magnitude >>> 13 & 1) >>> 13;
-    return (short) (sign | (magnitude < 0x38800000 ? subnormal : normal));
+    int isSubnormal = magnitude - 0x38800000 >> 31;
+    return (short) (sign | subnormal & isSubnormal | normal & ~isSubnormal);
   }
 }
