@@ -23,7 +23,10 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
-/** The Java in the documentation compiles, the README's does what its comments say, links lead somewhere. */
+/**
+ * The Java in the documentation compiles, the README's does what its comments say, links lead
+ * somewhere.
+ */
 class DocsTest {
   private static final Pattern JAVA = Pattern.compile("```java\n(.*?)```", Pattern.DOTALL);
   private static final Pattern NAME = Pattern.compile("\\bclass (\\w+)");

@@ -5,8 +5,8 @@ import org.batchnorm4j.tensor.Tensor;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The reference: docs/numerics.md in plain Java. Runs on the caller's thread, in scratch memory that
- * the thread keeps: a few hundred kilobytes and some numbers per channel.
+ * The reference: docs/numerics.md in plain Java. Runs on the caller's thread, in scratch memory
+ * that the thread keeps: a few hundred kilobytes and some numbers per channel.
  */
 public final class JavaBackend implements BatchNormBackend {
   private final ThreadLocal<Passes<float[]>> floats =
@@ -35,8 +35,7 @@ public final class JavaBackend implements BatchNormBackend {
     InUse.acquire(x, residual, y, runningMean, runningVar, weight, bias);
     try {
       passes(problem)
-          .inference(
-              ordered(problem), x, residual, y, runningMean, runningVar, weight, bias, eps);
+          .inference(ordered(problem), x, residual, y, runningMean, runningVar, weight, bias, eps);
     } finally {
       InUse.release(x, residual, y, runningMean, runningVar, weight, bias);
     }

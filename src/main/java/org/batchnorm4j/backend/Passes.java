@@ -4,10 +4,10 @@ import org.batchnorm4j.tensor.Tensor;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The four operations for one type of the arithmetic, for one thread at a time: what is reduced, and
- * what is computed from the sums. {@link Chunks}, {@link BlockReader} and {@link Strips} know where
- * values lie, {@link Kernels} loop over them. All memory is scratch that only grows, and grows before
- * the first output is written.
+ * The four operations for one type of the arithmetic, for one thread at a time: what is reduced,
+ * and what is computed from the sums. {@link Chunks}, {@link BlockReader} and {@link Strips} know
+ * where values lie, {@link Kernels} loop over them. All memory is scratch that only grows, and
+ * grows before the first output is written.
  *
  * <p>Per-channel inputs are read first and per-channel outputs written last, so that they may share
  * memory.
@@ -157,8 +157,7 @@ final class Passes<A> {
       double oldMean = kernels.get(runningMean, c);
       double oldVar = kernels.get(runningVar, c);
       kernels.set(runningMean, c, Math.fma(momentum, mean64, (1 - momentum) * oldMean));
-      kernels.set(
-          runningVar, c, Math.fma(momentum, m2 / (values - 1), (1 - momentum) * oldVar));
+      kernels.set(runningVar, c, Math.fma(momentum, m2 / (values - 1), (1 - momentum) * oldVar));
     }
   }
 

@@ -1,8 +1,8 @@
 package org.batchnorm4j.tensor;
 
 /**
- * Conversions between f32 and the 16-bit types: widening is exact, narrowing rounds to nearest even,
- * every NaN narrows to a quiet NaN. The same bits as the CPU's own conversions.
+ * Conversions between f32 and the 16-bit types: widening is exact, narrowing rounds to nearest
+ * even, every NaN narrows to a quiet NaN. The same bits as the CPU's own conversions.
  */
 public final class Half {
   private Half() {}
@@ -46,7 +46,8 @@ public final class Half {
     if (magnitude >= 0x477ff000) {
       return (short) (sign | 0x7c00);
     }
-    // Below the smallest normal: adding 0.5 puts the rounded multiple of 2^-24 in the low bits. Both
+    // Below the smallest normal: adding 0.5 puts the rounded multiple of 2^-24 in the low bits.
+    // Both
     // are computed and one masked away, for the same reason as above.
     int subnormal = Float.floatToRawIntBits(Float.intBitsToFloat(magnitude) + 0.5f) - 0x3f000000;
     int normal = magnitude - 0x38000000 + 0xfff + (magnitude >>> 13 & 1) >>> 13;

@@ -30,7 +30,13 @@ class ConformanceTest {
 
   /** A problem: what is computed. */
   record Task(
-      long n, long c, long s, DType dtype, Activation activation, boolean residual, boolean affine) {
+      long n,
+      long c,
+      long s,
+      DType dtype,
+      Activation activation,
+      boolean residual,
+      boolean affine) {
     Task(long n, long c, long s) {
       this(n, c, s, DType.F32, Activation.NONE, false, true);
     }
@@ -197,7 +203,8 @@ class ConformanceTest {
   @Test
   void allInstructionSetsOfThisCpuAreTested() {
     assertEquals(
-        Backends.supportedIsas(), new HashSet<>(natives().stream().map(NativeBackend::isa).toList()));
+        Backends.supportedIsas(),
+        new HashSet<>(natives().stream().map(NativeBackend::isa).toList()));
     assertTrue(Backends.supportedIsas().contains(Isa.SCALAR));
   }
 
