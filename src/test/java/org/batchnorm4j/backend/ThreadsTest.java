@@ -20,7 +20,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.condition.EnabledOnOs;
 import org.junit.jupiter.api.condition.OS;
 
-/** The thread contract: many callers, one team, the same bits, and no one slower for the company. */
+/** The thread contract: many callers, one team, the same bits. */
 class ThreadsTest {
   private static final int CALLERS = 64;
   private static final int CALLS = 6;
