@@ -112,19 +112,16 @@ inline float read(const float* a, int64_t i, int64_t end) {
 #endif
 }
 
-// Equal shares in multiples of 4 KiB; one thread where starting more would cost more.
+// Tiles of 64 KiB for whoever is free; one thread where starting more would cost more.
 template <class F>
 void each(int threads, int64_t count, F f) {
   if (threads == 1 || count * 8 < (128 << 10)) {
     f(0, count);
     return;
   }
-#pragma omp parallel num_threads(threads)
-  {
-    int64_t pages = (count + 1023) / 1024, of = omp_get_num_threads(), me = omp_get_thread_num();
-    int64_t from = pages * me / of * 1024, to = std::min(pages * (me + 1) / of * 1024, count);
-    f(from, to);
-  }
+  const int64_t tile = 16384;
+#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
+  for (int64_t i = 0; i < count; i += tile) f(i, std::min(i + tile, count));
 }
 
 }  // namespace yardstick

@@ -16,7 +16,8 @@ import org.bytedeco.javacpp.Loader;
 
 /** What a run ran on. */
 final class Environment {
-  private static final Pattern COMPILER = Pattern.compile("(GCC: \\([^)]*\\) [\\d.]+|clang version [\\d.]+)");
+  private static final Pattern COMPILER =
+      Pattern.compile("(GCC: \\([^)]*\\) [\\d.]+|clang version [\\d.]+)");
 
   private Environment() {}
 
@@ -27,7 +28,8 @@ final class Environment {
     map.put("caches", caches());
     map.put("load before", load());
     map.put("os", System.getProperty("os.name") + " " + System.getProperty("os.version"));
-    map.put("jdk", System.getProperty("java.vm.name") + " " + System.getProperty("java.vm.version"));
+    map.put(
+        "jdk", System.getProperty("java.vm.name") + " " + System.getProperty("java.vm.version"));
     map.put("compiler", compiler());
     map.put("commit", commit(repository));
     map.put("batchnorm4j", Backends.describe());
@@ -63,7 +65,7 @@ final class Environment {
   }
 
   /** Others on the machine make every number a worse one. */
-  private static String load() {
+  static String load() {
     List<String> lines = lines(Path.of("/proc/loadavg"));
     return lines.isEmpty() ? "unknown" : lines.get(0).split(" ")[0];
   }

@@ -124,7 +124,13 @@ final class Exact {
       for (int j = 0; j < got.length; j++) {
         // One value is 0 after normalization, and so is its gradient: nothing to compare with.
         if (Math.abs(got[j] - expected[i][j]) > tolerance * Math.max(largest, 1e-3)) {
-          return "channel " + channels[i] + ", value " + j + ": " + got[j] + ", expected "
+          return "channel "
+              + channels[i]
+              + ", value "
+              + j
+              + ": "
+              + got[j]
+              + ", expected "
               + expected[i][j];
         }
       }
@@ -132,9 +138,16 @@ final class Exact {
         double weightError = Math.abs(operands.dweight.get(channels[i]) - dweight[i]);
         double biasError = Math.abs(operands.dbias.get(channels[i]) - dbias[i]);
         if (!(weightError <= 4 * tolerance * scale[i] && biasError <= 4 * tolerance * scale[i])) {
-          return "channel " + channels[i] + ": dweight " + operands.dweight.get(channels[i])
-              + ", expected " + dweight[i] + "; dbias " + operands.dbias.get(channels[i])
-              + ", expected " + dbias[i];
+          return "channel "
+              + channels[i]
+              + ": dweight "
+              + operands.dweight.get(channels[i])
+              + ", expected "
+              + dweight[i]
+              + "; dbias "
+              + operands.dbias.get(channels[i])
+              + ", expected "
+              + dbias[i];
         }
       }
     }

@@ -133,11 +133,14 @@ public final class Main {
       }
     }
     List<Results.Row> rows = merge(parts);
+    environment.put("load after", Environment.load());
+    int planned = options.cells().size() * threadCounts.size();
+    long measured = rows.stream().map(Results.Row::cell).distinct().count();
+    environment.put("cells", measured + " measured of " + planned);
     double minutes = Math.round((System.nanoTime() - start) / 6e9) / 10.0;
     String mode = options.quick ? "quick" : "full";
     Path file = home().resolve("results").resolve(options.name + ".json");
-    new Results(options.name, mode, started, minutes, options.forks, environment, rows)
-        .write(file);
+    new Results(options.name, mode, started, minutes, options.forks, environment, rows).write(file);
     System.err.println();
     report(System.err, rows);
     System.err.println("Written to " + file + "; benchmarks/plot makes tables and plots of it.");
@@ -186,6 +189,10 @@ public final class Main {
     List<Results.Row> rows = new ArrayList<>();
     for (int i = 0; i < cells.size(); i++) {
       double left = (end - System.nanoTime()) * 1e-9;
+      if (left <= 0 && i > 0) {
+        System.err.printf("%nOut of time: %d cells are not measured.%n", cells.size() - i);
+        break;
+      }
       System.err.printf(
           Locale.ROOT,
           "%s%d thread%s, cell %d of %d, %d:%02d left: %-50s",
@@ -237,6 +244,7 @@ public final class Main {
         first.status(),
         first.message(),
         median(rows.stream().mapToDouble(Results.Row::microseconds).toArray()),
+        rows.stream().mapToDouble(Results.Row::best).min().orElseThrow(),
         rows.stream().mapToDouble(Results.Row::low).min().orElseThrow(),
         rows.stream().mapToDouble(Results.Row::high).max().orElseThrow(),
         rows.stream().mapToInt(Results.Row::rounds).sum(),
@@ -255,7 +263,8 @@ public final class Main {
   private static void report(PrintStream out, List<Results.Row> rows) {
     for (Results.Row row : rows) {
       if (!row.isOk() && !row.status().equals(Results.ABSENT)) {
-        out.println(row.contender() + " " + row.status() + ", " + row.cell() + ": " + row.message());
+        out.println(
+            row.contender() + " " + row.status() + ", " + row.cell() + ": " + row.message());
       }
     }
   }

@@ -26,8 +26,7 @@ final class Plan {
   /** A few of the cells, enough for a look. */
   static List<Cell> quick() {
     List<Cell> cells = new ArrayList<>();
-    both(cells, "resnet50", 32, 256, 56, 56);
-    both(cells, "resnet50", 32, 512, 28, 28);
+    both(cells, "resnet50", 32, 64, 56, 56);
     both(cells, "resnet50", 32, 2048, 7, 7);
     both(cells, "resnet50", 1, 64, 56, 56);
     all(cells, "tabular", Layout.NSC, DType.F32, 1, 4096, 512);
@@ -89,12 +88,10 @@ final class Plan {
   private static void fused(List<Cell> cells, long... dims) {
     for (Layout layout : Layout.values()) {
       for (Fusion fusion : List.of(Fusion.RELU, Fusion.ADD_RELU)) {
-        cells.add(
-            new Cell("fused", Operation.INFERENCE, layout, DType.F32, fusion, dims, 1));
+        cells.add(new Cell("fused", Operation.INFERENCE, layout, DType.F32, fusion, dims, 1));
         cells.add(new Cell("fused", Operation.TRAINING, layout, DType.F32, fusion, dims, 1));
       }
-      cells.add(
-          new Cell("fused", Operation.BACKWARD, layout, DType.F32, Fusion.RELU, dims, 1));
+      cells.add(new Cell("fused", Operation.BACKWARD, layout, DType.F32, Fusion.RELU, dims, 1));
     }
   }
 

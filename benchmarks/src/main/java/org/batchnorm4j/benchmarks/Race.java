@@ -23,8 +23,8 @@ import org.jspecify.annotations.Nullable;
  */
 final class Race {
   private static final double SLICE_SECONDS = 1e-3;
-  private static final double WARMUP_SECONDS = 0.06;
-  private static final int MIN_ROUNDS = 5;
+  private static final double WARMUP_SECONDS = 0.05;
+  private static final int MIN_ROUNDS = 3;
   private static final int MAX_ROUNDS = 1000;
   private static final double L2_BYTES = l2Bytes();
 
@@ -124,8 +124,7 @@ final class Race {
         boolean cheats = busy > threads + 0.35;
         String message =
             cheats
-                ? String.format(
-                    Locale.ROOT, "used %.1f cores where %d were allowed", busy, threads)
+                ? String.format(Locale.ROOT, "used %.1f cores where %d were allowed", busy, threads)
                 : "";
         rows.add(
             row(
@@ -300,6 +299,7 @@ final class Race {
         status,
         message,
         r == null ? 0 : r.quantile(0.5) * 1e6,
+        r == null ? 0 : r.quantile(0) * 1e6,
         r == null ? 0 : r.quantile(0.25) * 1e6,
         r == null ? 0 : r.quantile(0.75) * 1e6,
         r == null ? 0 : r.rounds,
@@ -311,9 +311,7 @@ final class Race {
   private static double l2Bytes() {
     try {
       String size =
-          Files.readString(
-                  Path.of("/sys/devices/system/cpu/cpu0/cache/index2/size"))
-              .strip();
+          Files.readString(Path.of("/sys/devices/system/cpu/cpu0/cache/index2/size")).strip();
       return 1024.0 * Integer.parseInt(size.substring(0, size.length() - 1));
     } catch (IOException | RuntimeException e) {
       return 1 << 20;

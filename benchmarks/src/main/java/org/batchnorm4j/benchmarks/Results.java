@@ -41,6 +41,7 @@ record Results(
    *
    * @param message why there is no time; empty where there is one
    * @param microseconds median over all rounds; of several forks, the median of theirs
+   * @param best the fastest round: what is left of a number when others use the machine
    * @param low the first quartile; of several forks, the smallest
    * @param high the third quartile; of several forks, the largest
    * @param coresBusy CPU time over wall time, median over the rounds
@@ -61,6 +62,7 @@ record Results(
       String status,
       String message,
       double microseconds,
+      double best,
       double low,
       double high,
       int rounds,

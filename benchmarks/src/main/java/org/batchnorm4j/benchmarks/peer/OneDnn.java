@@ -21,8 +21,8 @@ import org.bytedeco.javacpp.Pointer;
 import org.jspecify.annotations.Nullable;
 
 /**
- * oneDNN by its C functions: primitives, memory and arguments are made once. It does not keep running
- * statistics, so its training does a little less than ours. Threads: OMP_NUM_THREADS.
+ * oneDNN by its C functions: primitives, memory and arguments are made once. It does not keep
+ * running statistics, so its training does a little less than ours. Threads: OMP_NUM_THREADS.
  */
 public final class OneDnn implements Peer {
   @Override
@@ -58,9 +58,7 @@ public final class OneDnn implements Peer {
       check(dnnl_stream_create(stream, engine, dnnl_stream_default_flags));
       boolean flat = cell.dims().length == 2;
       long[] dims =
-          flat
-              ? new long[] {cell.n(), cell.c()}
-              : new long[] {cell.n(), cell.c(), cell.s()};
+          flat ? new long[] {cell.n(), cell.c()} : new long[] {cell.n(), cell.c(), cell.s()};
       int tag = flat ? dnnl_ab : cell.layout() == Layout.NSC ? dnnl_acb : dnnl_abc;
       int type = cell.dtype() == DType.BF16 ? dnnl_bf16 : dnnl_f32;
       dnnl_memory_desc data = new dnnl_memory_desc();
@@ -152,7 +150,14 @@ public final class OneDnn implements Peer {
     private void forward(dnnl_primitive_desc to, int kind, dnnl_memory_desc data, int flags) {
       check(
           dnnl_batch_normalization_forward_primitive_desc_create(
-              to, engine, kind, data, data, (float) Operands.EPS, flags, new dnnl_primitive_attr()));
+              to,
+              engine,
+              kind,
+              data,
+              data,
+              (float) Operands.EPS,
+              flags,
+              new dnnl_primitive_attr()));
     }
 
     private dnnl_memory memory(dnnl_memory_desc description, @Nullable Tensor t) {

@@ -7,8 +7,8 @@ import java.nio.charset.StandardCharsets;
 import org.batchnorm4j.tensor.Tensor;
 
 /**
- * Writes the ONNX model of a cell: BatchNormalization, then Add and Relu where the cell has them. The
- * numbers are those of the fields in onnx.proto.
+ * Writes the ONNX model of a cell: BatchNormalization, then Add and Relu where the cell has them.
+ * The numbers are those of the fields in onnx.proto.
  */
 final class OnnxModel {
   private static final int FLOAT = 1;
@@ -61,8 +61,7 @@ final class OnnxModel {
     ByteBuffer raw = ByteBuffer.allocate((int) t.size() * 4).order(ByteOrder.LITTLE_ENDIAN);
     raw.asFloatBuffer().put(t.toFloatArray());
     graph.message(
-        5,
-        new Message().varint(1, t.size()).varint(2, FLOAT).text(8, name).bytes(9, raw.array()));
+        5, new Message().varint(1, t.size()).varint(2, FLOAT).text(8, name).bytes(9, raw.array()));
   }
 
   private static Message value(String name, Cell cell) {

@@ -10,8 +10,8 @@ import org.batchnorm4j.tensor.Shape;
 import org.batchnorm4j.tensor.Tensor;
 
 /**
- * The tensors of a cell. All contenders read and write these same ones, so that none is luckier with
- * its pages than another; only the heap arrays of the plain loop are its own.
+ * The tensors of a cell. All contenders read and write these same ones, so that none is luckier
+ * with its pages than another; only the heap arrays of the plain loop are its own.
  */
 public final class Operands implements AutoCloseable {
   /** The epsilon of every contender. */
@@ -93,7 +93,7 @@ public final class Operands implements AutoCloseable {
     for (long at = 0; at < t.size(); at += block.length) {
       int length = (int) Math.min(block.length, t.size() - at);
       for (int i = 0; i < length; i++) {
-        block[i] = low + (high - low) * (float) random.nextDouble();
+        block[i] = low + (high - low) * 0x1p-24f * (random.nextInt() >>> 8);
       }
       t.write(t.offset() + at, block, 0, length);
     }
@@ -103,8 +103,19 @@ public final class Operands implements AutoCloseable {
   public void close() {
     for (Tensor t :
         new Tensor[] {
-          x, y, residual, dy, dx, weight, bias, runningMean, runningVar, movingMean, movingVar,
-          dweight, dbias
+          x,
+          y,
+          residual,
+          dy,
+          dx,
+          weight,
+          bias,
+          runningMean,
+          runningVar,
+          movingMean,
+          movingVar,
+          dweight,
+          dbias
         }) {
       t.close();
     }

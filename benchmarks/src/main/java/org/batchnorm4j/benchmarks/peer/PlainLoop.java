@@ -7,8 +7,8 @@ import org.batchnorm4j.tensor.Tensor;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What one writes without a library: loops over float arrays, sums in double, on one thread. Channel
- * by channel where channels come first, row by row where they come last.
+ * What one writes without a library: loops over float arrays, sums in double, on one thread.
+ * Channel by channel where channels come first, row by row where they come last.
  */
 public final class PlainLoop implements Peer {
   @Override

@@ -6,6 +6,7 @@ import org.bytedeco.javacpp.Pointer;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.InferenceMode;
 import org.bytedeco.pytorch.Scalar;
+import org.bytedeco.pytorch.T_TensorTensorTensor_T;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorOptional;
 import org.bytedeco.pytorch.TensorOptions;
@@ -76,6 +77,7 @@ public final class Torch implements Peer {
     private final Scalar one = new Scalar(1f);
     private final BoolPointer all = new BoolPointer(3).put(0, true).put(1, true).put(2, true);
     private @Nullable Tensor result;
+    private @Nullable T_TensorTensorTensor_T gradients;
 
     Run(Cell cell, Operands o) {
       this.cell = cell;
@@ -114,14 +116,13 @@ public final class Torch implements Peer {
           if (cell.relu()) {
             torch.threshold_backward_outf(dy, y, zero, masked).close();
           }
-          try (var gradients =
+          var next =
               torch.native_batch_norm_backward(
-                  masked, x, weight, mean, var, mean2, invStd2, true, Operands.EPS, all)) {
-            keep(gradients.get0());
-            // The copy of C values is how all contenders leave their gradients in one place.
-            dweight.copy_(gradients.get1()).close();
-            dbias.copy_(gradients.get2()).close();
+                  masked, x, weight, mean, var, mean2, invStd2, true, Operands.EPS, all);
+          if (gradients != null) {
+            gradients.close();
           }
+          gradients = next;
         }
         default -> {
           boolean training = cell.is(Cell.Operation.TRAINING);
@@ -134,17 +135,14 @@ public final class Torch implements Peer {
               torch.relu_(y).close();
             }
           } else {
-            keep(
+            Tensor next =
                 torch.batch_norm(
-                    x,
-                    weight,
-                    bias,
-                    mean,
-                    var,
-                    training,
-                    Operands.MOMENTUM,
-                    Operands.EPS,
-                    false));
+                    x, weight, bias, mean, var, training, Operands.MOMENTUM, Operands.EPS, false);
+            // The memory of the previous result serves the next call.
+            if (result != null) {
+              result.close();
+            }
+            result = next;
           }
         }
       }
@@ -167,18 +165,15 @@ public final class Torch implements Peer {
           .close();
     }
 
-    /** Frees the previous result, so that its memory serves the next call. */
-    private void keep(Tensor next) {
-      if (result != null) {
-        result.close();
-      }
-      result = next;
-    }
-
     @Override
     public void publish() {
       if (result != null) {
-        (cell.is(Cell.Operation.BACKWARD) ? dx : y).copy_(result).close();
+        y.copy_(result).close();
+      }
+      if (gradients != null) {
+        dx.copy_(gradients.get0()).close();
+        dweight.copy_(gradients.get1()).close();
+        dbias.copy_(gradients.get2()).close();
       }
     }
 
@@ -186,6 +181,9 @@ public final class Torch implements Peer {
     public void close() {
       if (result != null) {
         result.close();
+      }
+      if (gradients != null) {
+        gradients.close();
       }
       mode.close();
       scope.close();
