@@ -43,8 +43,7 @@ class LayerTest {
   @ParameterizedTest(name = "{0}")
   @MethodSource("layers")
   @ResourceLock(Resources.SYSTEM_PROPERTIES)
-  void resultsDoNotDependOnTheNumberOfThreads(
-      String name, Supplier<Module> make, long[] shape) {
+  void resultsDoNotDependOnTheNumberOfThreads(String name, Supplier<Module> make, long[] shape) {
     List<float[]> expected = run(make, shape, 1);
     for (int threads : new int[] {2, 5}) {
       List<float[]> actual = run(make, shape, threads);
@@ -77,8 +76,7 @@ class LayerTest {
   /** Layers keep memory of a larger call: nothing of it may be left in a smaller one. */
   @ParameterizedTest(name = "{0}")
   @MethodSource("layers")
-  void anotherBatchSizeGivesTheSameAsAFreshLayer(
-      String name, Supplier<Module> make, long[] shape) {
+  void anotherBatchSizeGivesTheSameAsAFreshLayer(String name, Supplier<Module> make, long[] shape) {
     long[] smaller = shape.clone();
     smaller[0] = 3;
     try (Module used = make.get();
@@ -135,8 +133,12 @@ class LayerTest {
       long[] wrong = y.shape().toArray();
       wrong[0]++;
       assertEquals(
-          "dy has shape " + Tensor.zeros(wrong).shape() + ", but the output of this " + name
-              + " has " + y.shape(),
+          "dy has shape "
+              + Tensor.zeros(wrong).shape()
+              + ", but the output of this "
+              + name
+              + " has "
+              + y.shape(),
           assertThrows(IllegalArgumentException.class, () -> module.backward(Tensor.zeros(wrong)))
               .getMessage());
       assertArrayEquals(output, y.toFloatArray());

@@ -148,13 +148,11 @@ class LinearTest {
     try (Linear linear = new Linear(3, 2)) {
       Tensor x = PyTorch.random(1, 4, 3);
       float[] expected = linear.forward(x).toFloatArray();
-      assertArrayEquals(
-          expected, linear.forward(x.to(MemoryFormat.CHANNELS_LAST)).toFloatArray());
+      assertArrayEquals(expected, linear.forward(x.to(MemoryFormat.CHANNELS_LAST)).toFloatArray());
     }
   }
 
   private static void assertMessage(String expected, Runnable call) {
-    assertEquals(
-        expected, assertThrows(IllegalArgumentException.class, call::run).getMessage());
+    assertEquals(expected, assertThrows(IllegalArgumentException.class, call::run).getMessage());
   }
 }
