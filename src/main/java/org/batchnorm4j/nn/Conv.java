@@ -27,6 +27,9 @@ abstract sealed class Conv extends Layer permits Conv1d, Conv2d {
    */
   private static final int RUNS = 8;
 
+  /** Multiplications below which waking another thread takes longer than it saves. */
+  private static final long SMALL = 1L << 19;
+
   private final int dimensions;
   private final int inChannels;
   private final int outChannels;
@@ -189,7 +192,7 @@ abstract sealed class Conv extends Layer permits Conv1d, Conv2d {
     Geometry g = new Geometry(x.shape(), y.shape());
     int perSample = groups * g.blocks;
     int pieces = g.samples * perSample;
-    int count = prepare(pieces);
+    int count = prepare(pieces, y);
     Matrix w = Matrix.of(weight.value(), 0, depth);
     float @Nullable [] added = bias == null ? null : bias.value().toFloatArray();
     Parallel.forEach(
@@ -225,7 +228,7 @@ abstract sealed class Conv extends Layer permits Conv1d, Conv2d {
     double[][] biasSums = new double[count][bias == null ? 0 : outChannels];
     Parallel.forEach(
         count,
-        prepare(count),
+        prepare(count, dy),
         (strand, run) -> {
           Strand s = strands[strand];
           int first = (int) ((long) g.samples * run / count);
@@ -302,9 +305,9 @@ abstract sealed class Conv extends Layer permits Conv1d, Conv2d {
     }
   }
 
-  /** Makes as many strands as the pieces are worth, and says how many that is. */
-  private int prepare(int pieces) {
-    int wanted = Parallel.strands(pieces);
+  /** Makes as many strands as the work is worth, and says how many that is. */
+  private int prepare(int pieces, Tensor output) {
+    int wanted = output.size() * depth < SMALL ? 1 : Parallel.strands(pieces);
     int had = strands.length;
     if (had < wanted) {
       strands = Arrays.copyOf(strands, wanted);

@@ -23,10 +23,11 @@ import org.junit.jupiter.params.provider.MethodSource;
 /** What holds for every layer. */
 class LayerTest {
 
+  /** All but Flatten large enough to be worth several threads. */
   static Stream<Arguments> layers() {
     return Stream.of(
-        layer("Linear", () -> new Linear(60, 70), 300, 60),
-        layer("Conv1d", () -> new Conv1d(4, 6, kernel(3).padding(1)), 9, 4, 200),
+        layer("Linear", () -> new Linear(120, 130), 600, 120),
+        layer("Conv1d", () -> new Conv1d(8, 12, kernel(3).padding(1)), 9, 8, 1000),
         layer("Conv2d", () -> new Conv2d(8, 8, kernel(3).groups(2)), 9, 8, 20, 30),
         layer("MaxPool1d", () -> new MaxPool1d(2), 40, 30, 80),
         layer("MaxPool2d", () -> new MaxPool2d(3, 2, 1), 9, 8, 40, 50),

@@ -25,7 +25,7 @@ class LinearTest {
     "1, 1, 1, true",
     "7, 5, 3, true",
     "64, 10, 50, false",
-    "128, 300, 70, true", // pieces by rows
+    "300, 128, 130, true", // pieces by rows
     "33, 500, 1000, true", // pieces by columns
     "0, 4, 3, true",
   })
