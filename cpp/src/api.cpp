@@ -101,10 +101,11 @@ class NormalizeMap final : public Map {
     nsc_ = call.kernels->normalize_nsc[call.activation][add];
   }
 
-  void ncs(int64_t n0, int64_t n1, int64_t c0, int64_t c1, int64_t s0, int64_t s1,
-           int64_t ahead) override {
+  void ncs(int64_t n0, int64_t n1, int64_t c0, int64_t c1, int64_t s0, int64_t s1, int64_t ahead,
+           const Packed* packed) override {
     Normalize part = args_;
     part.ahead = ahead;
+    if (packed) part.x = {packed->p[0], packed->pitch};
     if (s1 - s0 == args_.extent.s) return ncs_(part, n0, n1, c0, c1);
     int64_t at = c0 * args_.extent.s + s0, e = call_.plan.element;
     part.extent = {1, 1, s1 - s0};
@@ -126,6 +127,14 @@ class NormalizeMap final : public Map {
   void (*nsc_)(const Normalize&, int64_t, int64_t);
 };
 
+// The order of the arrays in a Packed.
+Gradient from_packed(Gradient args, const Packed& packed) {
+  args.dy = {packed.p[0], packed.pitch};
+  args.x = {packed.p[1], packed.pitch};
+  if (args.y.p) args.y = {packed.p[2], packed.pitch};
+  return args;
+}
+
 class GradientMap final : public Map {
  public:
   GradientMap(const Call& call, const Gradient& args, bool training) : call_(call), args_(args) {
@@ -134,10 +143,11 @@ class GradientMap final : public Map {
     nsc_ = call.kernels->gradient_nsc[call.activation][training][residual];
   }
 
-  void ncs(int64_t n0, int64_t n1, int64_t c0, int64_t c1, int64_t s0, int64_t s1,
-           int64_t ahead) override {
+  void ncs(int64_t n0, int64_t n1, int64_t c0, int64_t c1, int64_t s0, int64_t s1, int64_t ahead,
+           const Packed* packed) override {
     Gradient part = args_;
     part.ahead = ahead;
+    if (packed) part = from_packed(part, *packed);
     if (s1 - s0 == args_.extent.s) return ncs_(part, n0, n1, c0, c1);
     int64_t at = c0 * args_.extent.s + s0, e = call_.plan.element;
     part.extent = {1, 1, s1 - s0};
@@ -166,8 +176,14 @@ class MomentsReduce final : public Reduce {
   MomentsReduce(const Call& call, Data x, const FinishTraining& finish)
       : call_(call), x_(x), finish_(finish) {}
 
-  void ncs(int64_t c0, int64_t c1, int64_t q0, int64_t q1, double* a, double* b) override {
-    call_.kernels->moments_ncs(call_.plan.extent, x_, c0, c1, q0, q1, a, b);
+  int inputs(Data* arrays) const override {
+    arrays[0] = x_;
+    return 1;
+  }
+  void ncs(int64_t c0, int64_t c1, int64_t q0, int64_t q1, double* a, double* b,
+           const Packed* packed) override {
+    Data x = packed ? Data{packed->p[0], packed->pitch} : x_;
+    call_.kernels->moments_ncs(call_.plan.extent, x, c0, c1, q0, q1, a, b);
   }
   void nsc(int64_t c0, int64_t c1, int64_t q0, int64_t q1, void* lanes, double* a,
            double* b) override {
@@ -194,8 +210,17 @@ class SumsReduce final : public Reduce {
   SumsReduce(const Call& call, const Gradient& args, const FinishGradient& finish)
       : call_(call), args_(args), finish_(finish) {}
 
-  void ncs(int64_t c0, int64_t c1, int64_t q0, int64_t q1, double* a, double* b) override {
-    call_.kernels->sums_ncs[call_.activation](args_, c0, c1, q0, q1, a, b);
+  int inputs(Data* arrays) const override {
+    int count = 0;
+    for (Data d : {args_.dy, args_.x, args_.y}) {
+      if (d.p) arrays[count++] = d;
+    }
+    return count;
+  }
+  void ncs(int64_t c0, int64_t c1, int64_t q0, int64_t q1, double* a, double* b,
+           const Packed* packed) override {
+    auto sums = call_.kernels->sums_ncs[call_.activation];
+    sums(packed ? from_packed(args_, *packed) : args_, c0, c1, q0, q1, a, b);
   }
   void nsc(int64_t c0, int64_t c1, int64_t q0, int64_t q1, void* lanes, double* a,
            double* b) override {
@@ -251,8 +276,10 @@ int backward(Call& call, Gradient args, const Statistics& from, const void* weig
     return bn_ok;
   }
 
+  FinishGradient finish = {};
+  SumsReduce reduce(call, args, finish);
   Workspace workspace;
-  int64_t scratch_bytes = reduce_scratch(call.plan);
+  int64_t scratch_bytes = reduce_scratch(call.plan, reduce);
   for (int64_t b : {bytes, bytes, bytes, bytes, bytes, scratch_bytes}) workspace.plan(b);
   if (!workspace.reserve()) return bn_no_memory;
   void *scale = workspace.take(bytes), *c1 = workspace.take(bytes), *c2 = workspace.take(bytes);
@@ -266,7 +293,7 @@ int backward(Call& call, Gradient args, const Statistics& from, const void* weig
   bool fresh = written != args.dy.p && written != args.x.p && written != args.y.p;
   StoreChoice stores(Pass::kBackward, call.traffic(), call.plan.workers(), written && fresh);
   args.stream = stores.stream();
-  FinishGradient finish = {
+  finish = {
       (double)call.plan.values(), weight, nullptr, to.dweight, to.dbias, scale, nullptr, nullptr};
   if (training) {
     args.mean = from.mean;
@@ -285,7 +312,6 @@ int backward(Call& call, Gradient args, const Statistics& from, const void* weig
 
   Gradient only_residual = args;
   bool sums = to.dweight || to.dbias || (training && args.dx.p);
-  SumsReduce reduce(call, args, finish);
   GradientMap map(call, args, training);
   if (sums) {
     run_reduce_map(call.plan, scratch, reduce, args.dx.p ? &map : nullptr);
@@ -375,24 +401,26 @@ int bn_training(int isa, int threads, int dtype, int layout, int64_t n, int64_t 
   if (call.status != bn_ok || call.empty()) return call.status;
 
   bn::Workspace workspace;
-  int64_t bytes = call.per_channel(), scratch_bytes = bn::reduce_scratch(call.plan);
+  bn::FinishTraining finish = {};
+  bn::MomentsReduce reduce(call, args.x, finish);
+  int64_t bytes = call.per_channel(), scratch_bytes = bn::reduce_scratch(call.plan, reduce);
   for (int64_t b : {bytes, bytes, scratch_bytes}) workspace.plan(b);
   if (!workspace.reserve()) return bn_no_memory;
   void *scale = workspace.take(bytes), *shift = workspace.take(bytes);
   void* scratch = workspace.take(scratch_bytes);
 
-  bn::FinishTraining finish = {(double)call.plan.values(),
-                               eps,
-                               momentum,
-                               weight,
-                               bias,
-                               mean,
-                               mean_low,
-                               inv_std,
-                               scale,
-                               shift,
-                               running_mean,
-                               running_var};
+  finish = {(double)call.plan.values(),
+            eps,
+            momentum,
+            weight,
+            bias,
+            mean,
+            mean_low,
+            inv_std,
+            scale,
+            shift,
+            running_mean,
+            running_var};
   args.extent = call.plan.extent;
   args.mean = mean;
   args.mean_low = mean_low;
@@ -402,7 +430,6 @@ int bn_training(int isa, int threads, int dtype, int layout, int64_t n, int64_t 
   bn::StoreChoice stores(bn::Pass::kTraining, call.traffic(), call.plan.workers(),
                          y != x && y != residual);
   args.stream = stores.stream();
-  bn::MomentsReduce reduce(call, args.x, finish);
   bn::NormalizeMap map(call, args);
   bn::run_reduce_map(call.plan, scratch, reduce, &map);
   return bn_ok;

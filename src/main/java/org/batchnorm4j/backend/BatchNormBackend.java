@@ -4,15 +4,15 @@ import org.batchnorm4j.tensor.Tensor;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The one seam between modules and arithmetic. Every implementation gives the same bits for the same
- * values, whatever the memory layout (docs/numerics.md).
+ * The one seam between modules and arithmetic. Every implementation gives the same bits for the
+ * same values, whatever the memory layout (docs/numerics.md).
  *
- * <p>Implementations trust their arguments: {@code nn.functional} has checked shapes, types, formats
- * and overlap. Data tensors ({@code x, y, residual, dy, dx, dresidual}) hold {@code problem}'s values
- * in its dtype; per-channel tensors hold C values in the parameter type. An output may be the very
- * memory of an input ({@code y} of {@code x} or {@code residual}; {@code dx} and {@code dresidual} of
- * {@code dy}, {@code x} or {@code y}), but may not overlap it otherwise; one tensor may serve as
- * several of the per-channel inputs.
+ * <p>Implementations trust their arguments: {@code nn.functional} has checked shapes, types,
+ * formats and overlap. Data tensors ({@code x, y, residual, dy, dx, dresidual}) hold {@code
+ * problem}'s values in its dtype; per-channel tensors hold C values in the parameter type. An
+ * output may be the very memory of an input ({@code y} of {@code x} or {@code residual}; {@code dx}
+ * and {@code dresidual} of {@code dy}, {@code x} or {@code y}), but may not overlap it otherwise;
+ * one tensor may serve as several of the per-channel inputs.
  *
  * <p>Thread-safe: calls on tensors that no other call writes may run at the same time. No call
  * allocates in steady state.
@@ -41,9 +41,9 @@ public sealed interface BatchNormBackend permits NativeBackend, JavaBackend {
       double eps);
 
   /**
-   * {@code y = act((x - mean) * (weight / sqrt(var + eps)) + bias + residual)} with the batch's mean
-   * and biased variance, which go to {@code saved}. The running statistics, where given, move by
-   * {@code momentum} towards the mean and the unbiased variance, after {@code y} is written.
+   * {@code y = act((x - mean) * (weight / sqrt(var + eps)) + bias + residual)} with the batch's
+   * mean and biased variance, which go to {@code saved}. The running statistics, where given, move
+   * by {@code momentum} towards the mean and the unbiased variance, after {@code y} is written.
    *
    * <p>An empty batch (N * S = 0) changes nothing but {@code saved}.
    *

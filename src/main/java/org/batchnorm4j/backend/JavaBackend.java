@@ -1,10 +1,19 @@
 package org.batchnorm4j.backend;
 
+import org.batchnorm4j.tensor.DType;
 import org.batchnorm4j.tensor.Tensor;
 import org.jspecify.annotations.Nullable;
 
-/** The reference: docs/numerics.md in plain Java. */
+/**
+ * The reference: docs/numerics.md in plain Java. Runs on the caller's thread, in scratch memory
+ * that the thread keeps: a few hundred kilobytes and some numbers per channel.
+ */
 public final class JavaBackend implements BatchNormBackend {
+  private final ThreadLocal<Passes<float[]>> floats =
+      ThreadLocal.withInitial(() -> new Passes<>(new FloatKernels()));
+  private final ThreadLocal<Passes<double[]>> doubles =
+      ThreadLocal.withInitial(() -> new Passes<>(new DoubleKernels()));
+
   JavaBackend() {}
 
   @Override
@@ -23,7 +32,13 @@ public final class JavaBackend implements BatchNormBackend {
       @Nullable Tensor weight,
       @Nullable Tensor bias,
       double eps) {
-    throw new UnsupportedOperationException();
+    InUse.acquire(x, residual, y, runningMean, runningVar, weight, bias);
+    try {
+      passes(problem)
+          .inference(ordered(problem), x, residual, y, runningMean, runningVar, weight, bias, eps);
+    } finally {
+      InUse.release(x, residual, y, runningMean, runningVar, weight, bias);
+    }
   }
 
   @Override
@@ -39,7 +54,27 @@ public final class JavaBackend implements BatchNormBackend {
       @Nullable Tensor runningMean,
       @Nullable Tensor runningVar,
       double momentum) {
-    throw new UnsupportedOperationException();
+    Tensor mean = saved.mean();
+    Tensor meanLow = saved.meanLow();
+    Tensor invStd = saved.invStd();
+    InUse.acquire(x, residual, y, weight, bias, mean, meanLow, invStd, runningMean, runningVar);
+    try {
+      passes(problem)
+          .training(
+              ordered(problem),
+              x,
+              residual,
+              y,
+              weight,
+              bias,
+              eps,
+              saved,
+              runningMean,
+              runningVar,
+              momentum);
+    } finally {
+      InUse.release(x, residual, y, weight, bias, mean, meanLow, invStd, runningMean, runningVar);
+    }
   }
 
   @Override
@@ -54,7 +89,17 @@ public final class JavaBackend implements BatchNormBackend {
       @Nullable Tensor dresidual,
       @Nullable Tensor dweight,
       @Nullable Tensor dbias) {
-    throw new UnsupportedOperationException();
+    Tensor mean = saved.mean();
+    Tensor meanLow = saved.meanLow();
+    Tensor invStd = saved.invStd();
+    InUse.acquire(dy, x, y, weight, mean, meanLow, invStd, dx, dresidual, dweight, dbias);
+    try {
+      passes(problem)
+          .backwardTraining(
+              ordered(problem), dy, x, y, weight, saved, dx, dresidual, dweight, dbias);
+    } finally {
+      InUse.release(dy, x, y, weight, mean, meanLow, invStd, dx, dresidual, dweight, dbias);
+    }
   }
 
   @Override
@@ -71,6 +116,37 @@ public final class JavaBackend implements BatchNormBackend {
       @Nullable Tensor dresidual,
       @Nullable Tensor dweight,
       @Nullable Tensor dbias) {
-    throw new UnsupportedOperationException();
+    InUse.acquire(dy, x, y, weight, runningMean, runningVar, dx, dresidual, dweight, dbias);
+    try {
+      passes(problem)
+          .backwardInference(
+              ordered(problem),
+              dy,
+              x,
+              y,
+              weight,
+              runningMean,
+              runningVar,
+              eps,
+              dx,
+              dresidual,
+              dweight,
+              dbias);
+    } finally {
+      InUse.release(dy, x, y, weight, runningMean, runningVar, dx, dresidual, dweight, dbias);
+    }
+  }
+
+  private Passes<?> passes(Problem problem) {
+    return problem.dtype() == DType.F64 ? doubles.get() : floats.get();
+  }
+
+  /** With one value per channel and sample, both layouts are the same; this one is faster. */
+  private static Problem ordered(Problem problem) {
+    if (problem.s() != 1 || problem.layout() == Layout.NSC) {
+      return problem;
+    }
+    return new Problem(
+        problem.n(), problem.c(), 1, Layout.NSC, problem.dtype(), problem.activation());
   }
 }

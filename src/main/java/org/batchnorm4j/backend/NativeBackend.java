@@ -1,7 +1,5 @@
 package org.batchnorm4j.backend;
 
-import java.lang.ref.Reference;
-import java.util.Arrays;
 import org.batchnorm4j.backend.jni.BatchNormNative;
 import org.batchnorm4j.tensor.Tensor;
 import org.jspecify.annotations.Nullable;
@@ -62,7 +60,7 @@ public final class NativeBackend implements BatchNormBackend {
       @Nullable Tensor weight,
       @Nullable Tensor bias,
       double eps) {
-    acquire(x, residual, y, runningMean, runningVar, weight, bias);
+    InUse.acquire(x, residual, y, runningMean, runningVar, weight, bias);
     try {
       check(
           BatchNormNative.bn_inference(
@@ -87,7 +85,7 @@ public final class NativeBackend implements BatchNormBackend {
               address(bias),
               eps));
     } finally {
-      release(x, residual, y, runningMean, runningVar, weight, bias);
+      InUse.release(x, residual, y, runningMean, runningVar, weight, bias);
     }
   }
 
@@ -107,7 +105,7 @@ public final class NativeBackend implements BatchNormBackend {
     Tensor mean = saved.mean();
     Tensor meanLow = saved.meanLow();
     Tensor invStd = saved.invStd();
-    acquire(x, residual, y, weight, bias, mean, meanLow, invStd, runningMean, runningVar);
+    InUse.acquire(x, residual, y, weight, bias, mean, meanLow, invStd, runningMean, runningVar);
     try {
       check(
           BatchNormNative.bn_training(
@@ -136,7 +134,7 @@ public final class NativeBackend implements BatchNormBackend {
               address(runningVar),
               momentum));
     } finally {
-      release(x, residual, y, weight, bias, mean, meanLow, invStd, runningMean, runningVar);
+      InUse.release(x, residual, y, weight, bias, mean, meanLow, invStd, runningMean, runningVar);
     }
   }
 
@@ -155,7 +153,7 @@ public final class NativeBackend implements BatchNormBackend {
     Tensor mean = saved.mean();
     Tensor meanLow = saved.meanLow();
     Tensor invStd = saved.invStd();
-    acquire(dy, x, y, weight, mean, meanLow, invStd, dx, dresidual, dweight, dbias);
+    InUse.acquire(dy, x, y, weight, mean, meanLow, invStd, dx, dresidual, dweight, dbias);
     try {
       check(
           BatchNormNative.bn_backward_training(
@@ -185,7 +183,7 @@ public final class NativeBackend implements BatchNormBackend {
               address(dweight),
               address(dbias)));
     } finally {
-      release(dy, x, y, weight, mean, meanLow, invStd, dx, dresidual, dweight, dbias);
+      InUse.release(dy, x, y, weight, mean, meanLow, invStd, dx, dresidual, dweight, dbias);
     }
   }
 
@@ -203,7 +201,7 @@ public final class NativeBackend implements BatchNormBackend {
       @Nullable Tensor dresidual,
       @Nullable Tensor dweight,
       @Nullable Tensor dbias) {
-    acquire(dy, x, y, weight, runningMean, runningVar, dx, dresidual, dweight, dbias);
+    InUse.acquire(dy, x, y, weight, runningMean, runningVar, dx, dresidual, dweight, dbias);
     try {
       check(
           BatchNormNative.bn_backward_inference(
@@ -233,32 +231,7 @@ public final class NativeBackend implements BatchNormBackend {
               address(dweight),
               address(dbias)));
     } finally {
-      release(dy, x, y, weight, runningMean, runningVar, dx, dresidual, dweight, dbias);
-    }
-  }
-
-  /** Acquires all, or, when one is closed, none. */
-  private static void acquire(@Nullable Tensor... tensors) {
-    for (int i = 0; i < tensors.length; i++) {
-      Tensor t = tensors[i];
-      if (t != null) {
-        try {
-          t.acquire();
-        } catch (IllegalStateException e) {
-          release(Arrays.copyOf(tensors, i));
-          throw e;
-        }
-      }
-    }
-  }
-
-  /** Also keeps the tensors reachable until the call is over. */
-  private static void release(@Nullable Tensor... tensors) {
-    for (Tensor t : tensors) {
-      if (t != null) {
-        t.release();
-        Reference.reachabilityFence(t);
-      }
+      InUse.release(dy, x, y, weight, runningMean, runningVar, dx, dresidual, dweight, dbias);
     }
   }
 

@@ -39,8 +39,8 @@ public final class Safetensors {
   private Safetensors() {}
 
   /**
-   * Writes the tensors, values row-major, under their names. The file appears whole or not at all: a
-   * temporary one beside it is renamed in the end, over an older file if there is one.
+   * Writes the tensors, values row-major, under their names. The file appears whole or not at all:
+   * a temporary one beside it is renamed in the end, over an older file if there is one.
    *
    * @throws IllegalArgumentException if a name is {@code __metadata__} or no valid Unicode
    * @throws IllegalStateException if a tensor is closed
@@ -66,8 +66,12 @@ public final class Safetensors {
     int padded = json.length + 7 & -8;
     if (padded > MAX_HEADER) {
       throw new IllegalArgumentException(
-          "the header of " + tensors.size() + " tensors has " + padded
-              + " bytes, the format allows " + MAX_HEADER);
+          "the header of "
+              + tensors.size()
+              + " tensors has "
+              + padded
+              + " bytes, the format allows "
+              + MAX_HEADER);
     }
     byte[] header = Arrays.copyOf(json, padded);
     Arrays.fill(header, json.length, padded, (byte) ' ');
@@ -77,8 +81,7 @@ public final class Safetensors {
         target.resolveSibling("." + target.getFileName() + "." + UUID.randomUUID() + ".tmp");
     try {
       try (FileChannel channel =
-          FileChannel.open(
-              temporary, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE)) {
+          FileChannel.open(temporary, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE)) {
         ByteBuffer size = littleEndian(8).putLong(padded).flip();
         writeFully(channel, size);
         writeFully(channel, ByteBuffer.wrap(header));
@@ -98,8 +101,8 @@ public final class Safetensors {
    * Reads all tensors of a file, in the order of its header. The caller closes them.
    *
    * <p>All sizes are checked against the file's length before any tensor is allocated: a damaged or
-   * hostile file leads to an exception, and never takes more memory than a small multiple of its own
-   * length.
+   * hostile file leads to an exception, and never takes more memory than a small multiple of its
+   * own length.
    *
    * @throws IOException if the file cannot be read, or is no safetensors file, is damaged, or has a
    *     type or size that {@link Tensor} does not know; the message names the file and the field
@@ -121,7 +124,9 @@ public final class Safetensors {
       if (headerSize < 0 || headerSize > MAX_HEADER || headerSize > length - 8) {
         throw notSafetensors(
             file,
-            "header size is " + Long.toUnsignedString(headerSize) + ", expected at most "
+            "header size is "
+                + Long.toUnsignedString(headerSize)
+                + ", expected at most "
                 + Math.min(MAX_HEADER, length - 8));
       }
       byte[] header = new byte[(int) headerSize];
@@ -150,14 +155,22 @@ public final class Safetensors {
       int width = e.dtype().bytes();
       if (bytes % width != 0 || bytes / width != e.shape().size()) {
         throw damaged(
-            file, e,
-            "are " + bytes + " bytes, but " + e.dtype() + " of shape " + e.shape() + " needs "
-                + e.shape().size() + " x " + width);
+            file,
+            e,
+            "are "
+                + bytes
+                + " bytes, but "
+                + e.dtype()
+                + " of shape "
+                + e.shape()
+                + " needs "
+                + e.shape().size()
+                + " x "
+                + width);
       }
       if (bytes > MAX_TENSOR) {
         throw damaged(
-            file, e,
-            "are " + bytes + " bytes, more than the 2 GiB that one tensor may have");
+            file, e, "are " + bytes + " bytes, more than the 2 GiB that one tensor may have");
       }
     }
     List<Entry> inOrder = new ArrayList<>(entries);
@@ -166,13 +179,18 @@ public final class Safetensors {
     for (Entry e : inOrder) {
       if (e.begin() != expected) {
         throw damaged(
-            file, e,
-            "begin at " + e.begin() + (e.begin() < expected ? " and overlap" : " after a gap behind")
-                + " the tensor that ends at " + expected);
+            file,
+            e,
+            "begin at "
+                + e.begin()
+                + (e.begin() < expected ? " and overlap" : " after a gap behind")
+                + " the tensor that ends at "
+                + expected);
       }
       if (e.end() > dataLength) {
         throw damaged(
-            file, e,
+            file,
+            e,
             "end at " + e.end() + ", but the file has only " + dataLength + " bytes of data");
       }
       expected = e.end();

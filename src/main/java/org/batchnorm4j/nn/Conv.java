@@ -14,8 +14,8 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * Convolution as matrix products (im2col): each column of a matrix holds the inputs of one output
- * position, and the weights times that matrix are the outputs. The matrix is made block by block, so
- * that it stays in the cache. One dimension is two with a height of 1.
+ * position, and the weights times that matrix are the outputs. The matrix is made block by block,
+ * so that it stays in the cache. One dimension is two with a height of 1.
  */
 abstract sealed class Conv extends Layer permits Conv1d, Conv2d {
   /** Elements of a block's matrix: half a MiB, which leaves room beside it in the L2 cache. */
@@ -26,6 +26,9 @@ abstract sealed class Conv extends Layer permits Conv1d, Conv2d {
    * fixed number, so that the sums do not depend on the number of threads.
    */
   private static final int RUNS = 8;
+
+  /** Multiplications below which waking another thread takes longer than it saves. */
+  private static final long SMALL = 1L << 19;
 
   private final int dimensions;
   private final int inChannels;
@@ -65,8 +68,12 @@ abstract sealed class Conv extends Layer permits Conv1d, Conv2d {
     groups = options.groups();
     if (inChannels % groups != 0 || outChannels % groups != 0) {
       throw new IllegalArgumentException(
-          "inChannels and outChannels must be divisible by groups, but got " + inChannels + ", "
-              + outChannels + " and " + groups);
+          "inChannels and outChannels must be divisible by groups, but got "
+              + inChannels
+              + ", "
+              + outChannels
+              + " and "
+              + groups);
     }
     groupIn = inChannels / groups;
     groupOut = outChannels / groups;
@@ -85,8 +92,11 @@ abstract sealed class Conv extends Layer permits Conv1d, Conv2d {
     }
     if (size.height() != size.width()) {
       throw new IllegalArgumentException(
-          name + " must be one number, because Conv1d has one dimension, but got "
-              + size.height() + " and " + size.width());
+          name
+              + " must be one number, because Conv1d has one dimension, but got "
+              + size.height()
+              + " and "
+              + size.width());
     }
     return new Size(neutral, size.width());
   }
@@ -120,20 +130,36 @@ abstract sealed class Conv extends Layer permits Conv1d, Conv2d {
   final Shape outputShape(Shape x) {
     if (x.rank() != dimensions + 2) {
       throw new IllegalArgumentException(
-          "expected " + (dimensions + 2) + "D input (got " + x.rank() + "D input): x has shape "
-              + x + ", " + name() + " takes "
+          "expected "
+              + (dimensions + 2)
+              + "D input (got "
+              + x.rank()
+              + "D input): x has shape "
+              + x
+              + ", "
+              + name()
+              + " takes "
               + (dimensions == 1 ? "(N, C, L)" : "(N, C, H, W)"));
     }
     if (x.dim(1) != inChannels) {
       throw new IllegalArgumentException(
-          "x has " + x.dim(1) + " channels (shape " + x + "), but this " + name()
-              + " was built for " + inChannels);
+          "x has "
+              + x.dim(1)
+              + " channels (shape "
+              + x
+              + "), but this "
+              + name()
+              + " was built for "
+              + inChannels);
     }
     Shape y = x.with(1, outChannels);
     int last = dimensions + 1;
     if (dimensions == 2) {
-      y = y.with(2, outputSize(x, 2, kernel.height(), stride.height(), padding.height(),
-          dilation.height()));
+      y =
+          y.with(
+              2,
+              outputSize(
+                  x, 2, kernel.height(), stride.height(), padding.height(), dilation.height()));
     }
     return y.with(
         last,
@@ -145,8 +171,18 @@ abstract sealed class Conv extends Layer permits Conv1d, Conv2d {
     long extent = d * (k - 1) + 1;
     if (padded < extent) {
       throw new IllegalArgumentException(
-          "x has size " + x.dim(dim) + " in dimension " + dim + " (shape " + x + "), " + padded
-              + " with padding, but the kernel of this " + name() + " extends over " + extent);
+          "x has size "
+              + x.dim(dim)
+              + " in dimension "
+              + dim
+              + " (shape "
+              + x
+              + "), "
+              + padded
+              + " with padding, but the kernel of this "
+              + name()
+              + " extends over "
+              + extent);
     }
     return (padded - extent) / s + 1;
   }
@@ -156,7 +192,7 @@ abstract sealed class Conv extends Layer permits Conv1d, Conv2d {
     Geometry g = new Geometry(x.shape(), y.shape());
     int perSample = groups * g.blocks;
     int pieces = g.samples * perSample;
-    int count = prepare(pieces);
+    int count = prepare(pieces, y);
     Matrix w = Matrix.of(weight.value(), 0, depth);
     float @Nullable [] added = bias == null ? null : bias.value().toFloatArray();
     Parallel.forEach(
@@ -192,7 +228,7 @@ abstract sealed class Conv extends Layer permits Conv1d, Conv2d {
     double[][] biasSums = new double[count][bias == null ? 0 : outChannels];
     Parallel.forEach(
         count,
-        prepare(count),
+        prepare(count, dy),
         (strand, run) -> {
           Strand s = strands[strand];
           int first = (int) ((long) g.samples * run / count);
@@ -269,9 +305,9 @@ abstract sealed class Conv extends Layer permits Conv1d, Conv2d {
     }
   }
 
-  /** Makes as many strands as the pieces are worth, and says how many that is. */
-  private int prepare(int pieces) {
-    int wanted = Parallel.strands(pieces);
+  /** Makes as many strands as the work is worth, and says how many that is. */
+  private int prepare(int pieces, Tensor output) {
+    int wanted = output.size() * depth < SMALL ? 1 : Parallel.strands(pieces);
     int had = strands.length;
     if (had < wanted) {
       strands = Arrays.copyOf(strands, wanted);
@@ -381,6 +417,44 @@ abstract sealed class Conv extends Layer permits Conv1d, Conv2d {
     }
   }
 
+  /** Whether neighbouring outputs come from neighbouring inputs. */
+  private boolean isDense() {
+    return stride.height() == 1 && stride.width() == 1;
+  }
+
+  /** The output positions of a block at which element (i, j) of the kernel is over the input. */
+  private final class Window {
+    final int up;
+    final int down;
+    final int left;
+    final int right;
+
+    /** The input position that belongs to the first of them. */
+    final int inputRow;
+
+    final int inputColumn;
+
+    Window(Geometry g, Block b, int i, int j) {
+      int rowShift = i * dilation.height() - padding.height();
+      int columnShift = j * dilation.width() - padding.width();
+      up = first(b.row, b.rowEnd, -rowShift, stride.height());
+      down = first(up, b.rowEnd, g.height - rowShift, stride.height());
+      left = first(b.column, b.columnEnd, -columnShift, stride.width());
+      right = first(left, b.columnEnd, g.width - columnShift, stride.width());
+      inputRow = up * stride.height() + rowShift;
+      inputColumn = left * stride.width() + columnShift;
+    }
+
+    /** The first position between the two whose input position is not below the limit. */
+    private int first(int from, int to, int limit, int step) {
+      return Math.max(from, Math.min(to, -Math.floorDiv(-limit, step)));
+    }
+
+    boolean isEmpty() {
+      return up == down || left == right;
+    }
+  }
+
   /** What one strand computes with, one piece after another. */
   private final class Strand {
     final Gemm gemm = new Gemm();
@@ -418,62 +492,66 @@ abstract sealed class Conv extends Layer permits Conv1d, Conv2d {
           }
         }
       }
-      int to = 0;
-      for (int c = 0; c < groupIn; c++) {
-        int origin = (c * rows - top) * width - left;
-        for (int i = 0; i < kernel.height(); i++) {
-          for (int j = 0; j < kernel.width(); j++) {
-            to = gatherRow(g, b, i, j, origin, width, to);
+      for (int i = 0; i < kernel.height(); i++) {
+        for (int j = 0; j < kernel.width(); j++) {
+          Window w = new Window(g, b, i, j);
+          for (int c = 0; c < groupIn; c++) {
+            gatherRow(b, w, (c * rows - top) * width - left, width, row(c, i, j) * size);
           }
         }
       }
-      Tensor result =
-          columns.get(DType.F32, MemoryFormat.CHANNELS_FIRST, Shape.of(depth, size));
+      Tensor result = columns.get(DType.F32, MemoryFormat.CHANNELS_FIRST, Shape.of(depth, size));
       result.write(result.offset(), matrix, 0, depth * size);
       return result;
     }
 
-    /** Writes one row of the matrix; input row r begins at {@code origin + r * width}. */
-    private int gatherRow(
-        Geometry g, Block b, int i, int j, int origin, int width, int start) {
-      int shift = j * dilation.width() - padding.width();
-      int step = stride.width();
-      int left = firstInside(b, shift);
-      int right = firstOutside(b, shift, g.width);
-      int to = start;
-      for (int r = b.row; r < b.rowEnd; r++) {
-        int row = r * stride.height() + i * dilation.height() - padding.height();
-        int next = to + b.columnEnd - b.column;
-        if (row < 0 || row >= g.height) {
-          Arrays.fill(matrix, to, next, 0);
-        } else {
-          Arrays.fill(matrix, to, to + left - b.column, 0);
-          to += left - b.column;
-          int from = origin + row * width + shift + left * step;
-          if (step == 1) {
-            System.arraycopy(input, from, matrix, to, right - left);
+    private int row(int c, int i, int j) {
+      return (c * kernel.height() + i) * kernel.width() + j;
+    }
+
+    /** Writes a row of the matrix; row r of the input begins at {@code origin + r * width}. */
+    private void gatherRow(Block b, Window w, int origin, int width, int start) {
+      if (w.isEmpty()) {
+        Arrays.fill(matrix, start, start + b.size(), 0);
+        return;
+      }
+      int columns = b.columnEnd - b.column;
+      Arrays.fill(matrix, start, start + (w.up - b.row) * columns, 0);
+      Arrays.fill(matrix, start + (w.down - b.row) * columns, start + b.size(), 0);
+      int to = start + (w.up - b.row) * columns + w.left - b.column;
+      int from = origin + w.inputRow * width + w.inputColumn;
+      int n = w.right - w.left;
+      if (isDense() && width == columns) {
+        // Rows of the input lie as far apart as those of the matrix: all of them at once.
+        System.arraycopy(input, from, matrix, to, (w.down - w.up - 1) * columns + n);
+      } else {
+        for (int r = w.up; r < w.down; r++) {
+          if (stride.width() == 1) {
+            System.arraycopy(input, from, matrix, to, n);
           } else {
-            for (int k = 0; k < right - left; k++) {
-              matrix[to + k] = input[from + k * step];
+            for (int k = 0; k < n; k++) {
+              matrix[to + k] = input[from + k * stride.width()];
             }
           }
-          Arrays.fill(matrix, to + right - left, next, 0);
+          from += stride.height() * width;
+          to += columns;
         }
-        to = next;
       }
-      return to;
+      clearMargins(w, b, start);
     }
 
-    /** The first output column of the block whose input column is not left of the input. */
-    private int firstInside(Block b, int shift) {
-      int first = -Math.floorDiv(shift, stride.width());
-      return Math.max(b.column, Math.min(b.columnEnd, first));
-    }
-
-    /** The first output column of the block behind those whose input column is in the input. */
-    private int firstOutside(Block b, int shift, int width) {
-      int first = -Math.floorDiv(shift - width, stride.width());
-      return Math.max(firstInside(b, shift), Math.min(b.columnEnd, first));
+    /** Sets to 0 what the kernel's element meets left and right of the input. */
+    private void clearMargins(Window w, Block b, int start) {
+      int columns = b.columnEnd - b.column;
+      for (int r = w.up; r < w.down; r++) {
+        int row = start + (r - b.row) * columns;
+        for (int k = row; k < row + w.left - b.column; k++) {
+          matrix[k] = 0;
+        }
+        for (int k = row + w.right - b.column; k < row + columns; k++) {
+          matrix[k] = 0;
+        }
+      }
     }
 
     void clearGradient(Geometry g) {
@@ -484,41 +562,46 @@ abstract sealed class Conv extends Layer permits Conv1d, Conv2d {
     /** The reverse of {@link #gather}: adds each element of the matrix to where it came from. */
     void scatter(Geometry g, Block b) {
       int size = b.size();
-      Tensor gradients =
-          columns.get(DType.F32, MemoryFormat.CHANNELS_FIRST, Shape.of(depth, size));
+      Tensor gradients = columns.get(DType.F32, MemoryFormat.CHANNELS_FIRST, Shape.of(depth, size));
       gradients.read(gradients.offset(), matrix, 0, depth * size);
-      int from = 0;
-      for (int c = 0; c < groupIn; c++) {
-        for (int i = 0; i < kernel.height(); i++) {
-          for (int j = 0; j < kernel.width(); j++) {
-            scatterRow(g, b, i, j, c * g.plane, from);
-            from += size;
+      for (int i = 0; i < kernel.height(); i++) {
+        for (int j = 0; j < kernel.width(); j++) {
+          Window w = new Window(g, b, i, j);
+          if (!w.isEmpty()) {
+            for (int c = 0; c < groupIn; c++) {
+              scatterRow(g, b, w, c * g.plane, row(c, i, j) * size);
+            }
           }
         }
       }
     }
 
-    private void scatterRow(Geometry g, Block b, int i, int j, int plane, int start) {
-      int shift = j * dilation.width() - padding.width();
-      int step = stride.width();
-      int left = firstInside(b, shift);
-      int right = firstOutside(b, shift, g.width);
-      int from = start + left - b.column;
-      for (int r = b.row; r < b.rowEnd; r++) {
-        int row = r * stride.height() + i * dilation.height() - padding.height();
-        if (row >= 0 && row < g.height) {
-          int to = plane + row * g.width + shift + left * step;
-          if (step == 1) {
-            for (int k = 0; k < right - left; k++) {
-              line[to + k] += matrix[from + k];
-            }
-          } else {
-            for (int k = 0; k < right - left; k++) {
-              line[to + k * step] += matrix[from + k];
-            }
-          }
+    private void scatterRow(Geometry g, Block b, Window w, int plane, int start) {
+      int columns = b.columnEnd - b.column;
+      int from = start + (w.up - b.row) * columns + w.left - b.column;
+      int to = plane + w.inputRow * g.width + w.inputColumn;
+      int n = w.right - w.left;
+      if (isDense() && g.width == columns) {
+        clearMargins(w, b, start);
+        add(matrix, from, line, to, 1, (w.down - w.up - 1) * columns + n);
+      } else {
+        for (int r = w.up; r < w.down; r++) {
+          add(matrix, from, line, to, stride.width(), n);
+          from += columns;
+          to += stride.height() * g.width;
         }
-        from += b.columnEnd - b.column;
+      }
+    }
+
+    private static void add(float[] from, int at, float[] to, int start, int step, int n) {
+      if (step == 1) {
+        for (int k = 0; k < n; k++) {
+          to[start + k] += from[at + k];
+        }
+      } else {
+        for (int k = 0; k < n; k++) {
+          to[start + k * step] += from[at + k];
+        }
       }
     }
 
@@ -541,12 +624,27 @@ abstract sealed class Conv extends Layer permits Conv1d, Conv2d {
       line = atLeast(line, n);
       for (int i = 0; i < sums.length; i++) {
         dy.read(dy.offset() + at + (long) i * n, line, 0, n);
-        double sum = 0;
-        for (int k = 0; k < n; k++) {
-          sum += line[k];
-        }
-        sums[i] += sum;
+        sums[i] += sum(line, n);
       }
+    }
+
+    /** In four strands, because additions that wait for one another are slow. */
+    private static double sum(float[] values, int n) {
+      double s0 = 0;
+      double s1 = 0;
+      double s2 = 0;
+      double s3 = 0;
+      int k = 0;
+      for (; k + 4 <= n; k += 4) {
+        s0 += values[k];
+        s1 += values[k + 1];
+        s2 += values[k + 2];
+        s3 += values[k + 3];
+      }
+      for (; k < n; k++) {
+        s0 += values[k];
+      }
+      return s0 + s1 + (s2 + s3);
     }
 
     private float[] atLeast(float[] array, int length) {

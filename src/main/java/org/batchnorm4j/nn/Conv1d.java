@@ -16,7 +16,8 @@ public final class Conv1d extends Conv {
         inChannels,
         outChannels,
         options,
-        Init.byDefault(inChannels, outChannels, options.kernel().height(), options.kernel().width()));
+        Init.byDefault(
+            inChannels, outChannels, options.kernel().height(), options.kernel().width()));
   }
 
   /**
@@ -27,8 +28,7 @@ public final class Conv1d extends Conv {
    * @throws IllegalArgumentException if a number of channels is less than 1 or not divisible by the
    *     groups
    */
-  public Conv1d(
-      int inChannels, int outChannels, ConvOptions options, RandomGenerator random) {
+  public Conv1d(int inChannels, int outChannels, ConvOptions options, RandomGenerator random) {
     super(1, inChannels, outChannels, options, random);
   }
 }

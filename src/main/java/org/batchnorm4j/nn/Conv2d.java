@@ -3,8 +3,8 @@ package org.batchnorm4j.nn;
 import java.util.random.RandomGenerator;
 
 /**
- * Convolution over (N, C, H, W), like {@code torch.nn.Conv2d} with zero padding. f32, contiguous and
- * channels first.
+ * Convolution over (N, C, H, W), like {@code torch.nn.Conv2d} with zero padding. f32, contiguous
+ * and channels first.
  *
  * <p>Runs on OpenBLAS, on the terms of {@link Linear}.
  */
@@ -16,7 +16,8 @@ public final class Conv2d extends Conv {
         inChannels,
         outChannels,
         options,
-        Init.byDefault(inChannels, outChannels, options.kernel().height(), options.kernel().width()));
+        Init.byDefault(
+            inChannels, outChannels, options.kernel().height(), options.kernel().width()));
   }
 
   /**
@@ -27,8 +28,7 @@ public final class Conv2d extends Conv {
    * @throws IllegalArgumentException if a number of channels is less than 1 or not divisible by the
    *     groups
    */
-  public Conv2d(
-      int inChannels, int outChannels, ConvOptions options, RandomGenerator random) {
+  public Conv2d(int inChannels, int outChannels, ConvOptions options, RandomGenerator random) {
     super(2, inChannels, outChannels, options, random);
   }
 }

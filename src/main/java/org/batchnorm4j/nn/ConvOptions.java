@@ -1,16 +1,16 @@
 package org.batchnorm4j.nn;
 
 /**
- * The options of {@link Conv1d} and {@link Conv2d} under PyTorch's names, made from the kernel size:
- * {@code kernel(3).padding(1)}, {@code kernel(3, 5).stride(2).bias(false)}. One number stands for
- * every dimension.
+ * The options of {@link Conv1d} and {@link Conv2d} under PyTorch's names, made from the kernel
+ * size: {@code kernel(3).padding(1)}, {@code kernel(3, 5).stride(2).bias(false)}. One number stands
+ * for every dimension.
  *
  * @param kernel the size of the kernel
  * @param stride from one position of the kernel to the next
  * @param padding zeros on each side of the input
  * @param dilation from one element of the kernel to the next
- * @param groups channels are cut into so many groups that do not mix; as many as input channels for a
- *     depthwise convolution
+ * @param groups channels are cut into so many groups that do not mix; as many as input channels for
+ *     a depthwise convolution
  * @param bias whether to add one
  */
 public record ConvOptions(

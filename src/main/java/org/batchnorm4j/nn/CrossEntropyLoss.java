@@ -4,9 +4,9 @@ import org.batchnorm4j.tensor.Tensor;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The mean of −log softmax(x)[target] over a batch, like {@code torch.nn.CrossEntropyLoss} with class
- * numbers as targets. The input is logits of shape (N, classes), f32, row-major; exponentials and
- * sums are f64. For one thread at a time.
+ * The mean of −log softmax(x)[target] over a batch, like {@code torch.nn.CrossEntropyLoss} with
+ * class numbers as targets. The input is logits of shape (N, classes), f32, row-major; exponentials
+ * and sums are f64. For one thread at a time.
  */
 public final class CrossEntropyLoss implements AutoCloseable {
   private final Slot slot = new Slot();
@@ -31,8 +31,13 @@ public final class CrossEntropyLoss implements AutoCloseable {
     int classes = (int) prediction.shape().dim(1);
     if (targets.length != samples) {
       throw new IllegalArgumentException(
-          "got " + targets.length + " targets for " + samples + " samples (prediction has shape "
-              + prediction.shape() + ")");
+          "got "
+              + targets.length
+              + " targets for "
+              + samples
+              + " samples (prediction has shape "
+              + prediction.shape()
+              + ")");
     }
     if (samples == 0) {
       throw new IllegalArgumentException("prediction is empty: there is nothing to take a mean of");
@@ -40,7 +45,11 @@ public final class CrossEntropyLoss implements AutoCloseable {
     for (int i = 0; i < samples; i++) {
       if (targets[i] < 0 || targets[i] >= classes) {
         throw new IllegalArgumentException(
-            "targets[" + i + "] must be a class from 0 to " + (classes - 1) + ", but got "
+            "targets["
+                + i
+                + "] must be a class from 0 to "
+                + (classes - 1)
+                + ", but got "
                 + targets[i]);
       }
     }

@@ -10,7 +10,9 @@ abstract class Elementwise extends Layer {
 
   private float[][] scratch = new float[0][];
 
-  /** Maps the first {@code n} values in place; the first of them is element {@code at} in memory. */
+  /**
+   * Maps the first {@code n} values in place; the first of them is element {@code at} in memory.
+   */
   abstract void apply(float[] values, int n, long at);
 
   /** Turns the first {@code n} values of {@code dy} into those of dx, where the input was x. */

@@ -6,8 +6,9 @@ import org.batchnorm4j.tensor.Tensor;
 import org.jspecify.annotations.Nullable;
 
 /**
- * From (N, C, spatial...) to (N, C * spatial...), like {@code torch.nn.Flatten}. The output is a view
- * of the input and the gradient a view of the gradient: nothing is copied. Contiguous, channels first.
+ * From (N, C, spatial...) to (N, C * spatial...), like {@code torch.nn.Flatten}. The output is a
+ * view of the input and the gradient a view of the gradient: nothing is copied. Contiguous,
+ * channels first.
  */
 public final class Flatten extends Module {
   private @Nullable Tensor lastX;
@@ -16,8 +17,8 @@ public final class Flatten extends Module {
   /**
    * {@inheritDoc}
    *
-   * @throws IllegalArgumentException if {@code x} has no dimensions, is not f32, or is not contiguous
-   *     and channels first
+   * @throws IllegalArgumentException if {@code x} has no dimensions, is not f32, or is not
+   *     contiguous and channels first
    * @throws IllegalStateException if {@code x} is closed
    */
   @Override
@@ -40,8 +41,8 @@ public final class Flatten extends Module {
   /**
    * {@inheritDoc}
    *
-   * @throws IllegalArgumentException if {@code dy} is not f32, or differs from the output in shape or
-   *     memory format
+   * @throws IllegalArgumentException if {@code dy} is not f32, or differs from the output in shape
+   *     or memory format
    * @throws IllegalStateException if there was no forward, or {@code dy} is closed
    */
   @Override

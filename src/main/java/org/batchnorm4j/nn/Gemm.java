@@ -24,8 +24,8 @@ final class Gemm {
   private static final int HEIGHT = 64;
 
   private @Nullable Pointers pointers;
-  private float[] right = new float[0];
-  private float[] left = new float[0];
+  private float[][] right = new float[0][];
+  private float[][] left = new float[0][];
   private float[] row = new float[0];
 
   /**
@@ -48,8 +48,7 @@ final class Gemm {
 
     /** The part from this row and column on. */
     Matrix from(int row, int column) {
-      long step =
-          transposed ? (long) column * stride + row : (long) row * stride + column;
+      long step = transposed ? (long) column * stride + row : (long) row * stride + column;
       return new Matrix(tensor, at + step, stride, transposed);
     }
 
@@ -62,8 +61,8 @@ final class Gemm {
     }
 
     /** Copies {@code n} elements of row {@code i} in memory, from {@code j} on. */
-    private void read(int i, int j, float[] to, int start, int n) {
-      tensor.read(tensor.offset() + at + (long) i * stride + j, to, start, n);
+    private void read(int i, int j, float[] to, int n) {
+      tensor.read(tensor.offset() + at + (long) i * stride + j, to, 0, n);
     }
 
     private void write(int i, int j, float[] from, int n) {
@@ -71,7 +70,9 @@ final class Gemm {
     }
   }
 
-  /** {@code c = a b}, or {@code c += a b}; a is m x k, b is k x n, c is m x n and not transposed. */
+  /**
+   * {@code c = a b}, or {@code c += a b}; a is m x k, b is k x n, c is m x n and not transposed.
+   */
   void multiply(int m, int n, int k, Matrix a, Matrix b, boolean accumulate, Matrix c) {
     // OpenBLAS need not be asked for an empty sum.
     if (k > 0 && runsOnBlas(a, b, c)) {
@@ -117,13 +118,14 @@ final class Gemm {
    * of its rows, a loop that the JVM vectorizes.
    */
   void java(int m, int n, int k, Matrix a, Matrix b, boolean accumulate, Matrix c) {
-    int panel = Math.min(DEPTH, k) * Math.min(WIDTH, n);
-    if (right.length < panel) {
-      right = new float[panel];
+    int depth = Math.min(DEPTH, k);
+    int width = Math.min(WIDTH, n);
+    if (right.length < depth || right.length > 0 && right[0].length < width) {
+      right = new float[depth][width];
     }
     if (row.length == 0) {
       row = new float[Math.max(WIDTH, DEPTH)];
-      left = new float[HEIGHT * DEPTH];
+      left = new float[HEIGHT][DEPTH];
     }
     for (int j = 0; j < n; j += WIDTH) {
       int nj = Math.min(WIDTH, n - j);
@@ -136,11 +138,11 @@ final class Gemm {
           pack(a, i, ni, l, nl, left);
           for (int ii = 0; ii < ni; ii++) {
             if (accumulate || l > 0) {
-              c.read(i + ii, j, row, 0, nj);
+              c.read(i + ii, j, row, nj);
             } else {
               Arrays.fill(row, 0, nj, 0);
             }
-            addProducts(left, ii * nl, nl, right, nj, row);
+            addProducts(left[ii], right, nl, row, nj);
             c.write(i + ii, j, row, nj);
           }
         }
@@ -148,44 +150,46 @@ final class Gemm {
     }
   }
 
-  /** Copies the block of {@code rows} x {@code columns} elements at (i, j), row after row. */
-  private void pack(Matrix from, int i, int rows, int j, int columns, float[] to) {
+  /** Copies the block of {@code rows} x {@code columns} elements at (i, j). */
+  private void pack(Matrix from, int i, int rows, int j, int columns, float[][] to) {
     if (from.transposed) {
       for (int c = 0; c < columns; c++) {
-        from.read(j + c, i, row, 0, rows);
+        from.read(j + c, i, row, rows);
         for (int r = 0; r < rows; r++) {
-          to[r * columns + c] = row[r];
+          to[r][c] = row[r];
         }
       }
     } else {
       for (int r = 0; r < rows; r++) {
-        from.read(i + r, j, to, r * columns, columns);
+        from.read(i + r, j, to[r], columns);
       }
     }
   }
 
-  /** Adds {@code nl} rows of {@code b}, each {@code n} long, times factors, to {@code sum}. */
-  private static void addProducts(float[] factors, int at, int nl, float[] b, int n, float[] sum) {
+  /** Adds the first {@code nl} rows of {@code b} times their factors to {@code sum}. */
+  private static void addProducts(float[] factors, float[][] b, int nl, float[] sum, int n) {
     int l = 0;
     for (; l + 4 <= nl; l += 4) {
-      float f0 = factors[at + l];
-      float f1 = factors[at + l + 1];
-      float f2 = factors[at + l + 2];
-      float f3 = factors[at + l + 3];
-      int b0 = l * n;
-      int b1 = b0 + n;
-      int b2 = b1 + n;
-      int b3 = b2 + n;
-      for (int j = 0; j < n; j++) {
-        sum[j] += f0 * b[b0 + j] + f1 * b[b1 + j] + (f2 * b[b2 + j] + f3 * b[b3 + j]);
-      }
+      addFour(factors, l, b[l], b[l + 1], b[l + 2], b[l + 3], sum, n);
     }
     for (; l < nl; l++) {
-      float f = factors[at + l];
-      int b0 = l * n;
+      float f = factors[l];
+      float[] row = b[l];
       for (int j = 0; j < n; j++) {
-        sum[j] += f * b[b0 + j];
+        sum[j] += f * row[j];
       }
+    }
+  }
+
+  /** Rows are arrays of their own because HotSpot vectorizes no loop over arrays with offsets. */
+  private static void addFour(
+      float[] factors, int l, float[] b0, float[] b1, float[] b2, float[] b3, float[] sum, int n) {
+    float f0 = factors[l];
+    float f1 = factors[l + 1];
+    float f2 = factors[l + 2];
+    float f3 = factors[l + 3];
+    for (int j = 0; j < n; j++) {
+      sum[j] += f0 * b0[j] + f1 * b1[j] + (f2 * b2[j] + f3 * b3[j]);
     }
   }
 

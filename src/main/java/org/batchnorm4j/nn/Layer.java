@@ -49,8 +49,8 @@ abstract class Layer extends Module {
   /**
    * {@inheritDoc}
    *
-   * @throws IllegalArgumentException if {@code x} is not f32, has a shape this layer cannot take, or
-   *     lies in memory in an order it cannot take
+   * @throws IllegalArgumentException if {@code x} is not f32, has a shape this layer cannot take,
+   *     or lies in memory in an order it cannot take
    * @throws IllegalStateException if {@code x} or the layer is closed
    */
   @Override
@@ -60,7 +60,9 @@ abstract class Layer extends Module {
       checkRowMajor(name(), x);
     } else if (!x.isContiguous()) {
       throw new IllegalArgumentException(
-          "x is not contiguous, but " + name() + " needs contiguous data; copy it with"
+          "x is not contiguous, but "
+              + name()
+              + " needs contiguous data; copy it with"
               + " to(x.format()) first");
     }
     Shape shape = outputShape(x.shape());
@@ -84,8 +86,8 @@ abstract class Layer extends Module {
   /**
    * {@inheritDoc}
    *
-   * @throws IllegalArgumentException if {@code dy} is not f32 or differs from the output in shape or
-   *     memory format
+   * @throws IllegalArgumentException if {@code dy} is not f32 or differs from the output in shape
+   *     or memory format
    * @throws IllegalStateException if there was no forward to differentiate, or if {@code dy}, the
    *     forward's input or the layer is closed
    */
@@ -121,7 +123,10 @@ abstract class Layer extends Module {
   static void checkRowMajor(String layer, Tensor x) {
     if (!x.isRowMajor()) {
       throw new IllegalArgumentException(
-          "x is " + order(x) + ", but " + layer
+          "x is "
+              + order(x)
+              + ", but "
+              + layer
               + " needs contiguous channels-first data; call to(MemoryFormat.CHANNELS_FIRST) first");
     }
   }
@@ -130,13 +135,19 @@ abstract class Layer extends Module {
   static void checkGradient(String layer, Tensor dy, Tensor y) {
     if (!dy.shape().equals(y.shape())) {
       throw new IllegalArgumentException(
-          "dy has shape " + dy.shape() + ", but the output of this " + layer + " has "
-              + y.shape());
+          "dy has shape " + dy.shape() + ", but the output of this " + layer + " has " + y.shape());
     }
     if (!isSameOrder(dy, y)) {
       throw new IllegalArgumentException(
-          "dy is " + order(dy) + ", but the output of this " + layer + " is " + order(y)
-              + "; call to(MemoryFormat." + y.format() + ") first");
+          "dy is "
+              + order(dy)
+              + ", but the output of this "
+              + layer
+              + " is "
+              + order(y)
+              + "; call to(MemoryFormat."
+              + y.format()
+              + ") first");
     }
   }
 
@@ -147,7 +158,11 @@ abstract class Layer extends Module {
     }
     if (t.dtype() != DType.F32) {
       throw new IllegalArgumentException(
-          name + " is " + t.dtype() + ", but " + user
+          name
+              + " is "
+              + t.dtype()
+              + ", but "
+              + user
               + " computes in F32; call to(DType.F32) first");
     }
   }
@@ -162,7 +177,10 @@ abstract class Layer extends Module {
   private void checkNotOwn(String argument, Tensor t) {
     if (output.overlaps(t) || gradient.overlaps(t)) {
       throw new IllegalArgumentException(
-          argument + " is this " + name() + "'s own output or gradient, which the call would"
+          argument
+              + " is this "
+              + name()
+              + "'s own output or gradient, which the call would"
               + " overwrite; copy it first");
     }
   }

@@ -9,8 +9,8 @@ import org.batchnorm4j.tensor.Tensor;
 import org.jspecify.annotations.Nullable;
 
 /**
- * {@code y = x Aᵀ + b} over the last dimension, like {@code torch.nn.Linear}: from (*, inFeatures) to
- * (*, outFeatures), f32, row-major.
+ * {@code y = x Aᵀ + b} over the last dimension, like {@code torch.nn.Linear}: from (*, inFeatures)
+ * to (*, outFeatures), f32, row-major.
  *
  * <p>Runs on OpenBLAS, which is loaded by the first product and set to one thread for the whole
  * process: the layer splits large products over the common pool itself. With {@code
@@ -77,8 +77,12 @@ public final class Linear extends Layer {
     int last = x.rank() - 1;
     if (last < 0 || x.dim(last) != inFeatures) {
       throw new IllegalArgumentException(
-          "x has " + (last < 0 ? "no" : x.dim(last)) + " features in its last dimension (shape "
-              + x + "), but this Linear was built for " + inFeatures);
+          "x has "
+              + (last < 0 ? "no" : x.dim(last))
+              + " features in its last dimension (shape "
+              + x
+              + "), but this Linear was built for "
+              + inFeatures);
     }
     return x.with(last, outFeatures);
   }
@@ -157,11 +161,9 @@ public final class Linear extends Layer {
           int from = piece * step;
           int part = Math.min(step, length - from);
           if (byRows) {
-            gemms[strand].multiply(
-                part, n, k, a.from(from, 0), b, accumulate, c.from(from, 0));
+            gemms[strand].multiply(part, n, k, a.from(from, 0), b, accumulate, c.from(from, 0));
           } else {
-            gemms[strand].multiply(
-                m, part, k, a, b.from(0, from), accumulate, c.from(0, from));
+            gemms[strand].multiply(m, part, k, a, b.from(0, from), accumulate, c.from(0, from));
           }
         });
   }
@@ -178,7 +180,11 @@ public final class Linear extends Layer {
 
   @Override
   String options() {
-    return "in_features=" + inFeatures + ", out_features=" + outFeatures + ", bias="
+    return "in_features="
+        + inFeatures
+        + ", out_features="
+        + outFeatures
+        + ", bias="
         + (bias != null ? "True" : "False");
   }
 }

@@ -35,7 +35,10 @@ public final class MSELoss implements AutoCloseable {
     if (!prediction.isContiguous() || !Layer.isSameOrder(target, prediction)) {
       throw new IllegalArgumentException(
           "prediction and target must be contiguous and have the same memory format, but got "
-              + prediction + " and " + target + "; copy one with to(...) first");
+              + prediction
+              + " and "
+              + target
+              + "; copy one with to(...) first");
     }
     if (slot.overlaps(prediction) || slot.overlaps(target)) {
       throw new IllegalArgumentException(

@@ -27,7 +27,9 @@ abstract sealed class MaxPool extends Layer permits MaxPool1d, MaxPool2d {
     this.padding = Init.atLeast(0, "padding", padding);
     if (padding > kernel / 2) {
       throw new IllegalArgumentException(
-          "padding must be at most half of kernel, but got padding " + padding + " and kernel "
+          "padding must be at most half of kernel, but got padding "
+              + padding
+              + " and kernel "
               + kernel);
     }
   }
@@ -36,16 +38,34 @@ abstract sealed class MaxPool extends Layer permits MaxPool1d, MaxPool2d {
   final Shape outputShape(Shape x) {
     if (x.rank() != dimensions + 2) {
       throw new IllegalArgumentException(
-          "expected " + (dimensions + 2) + "D input (got " + x.rank() + "D input): x has shape "
-              + x + ", " + name() + " takes " + (dimensions == 1 ? "(N, C, L)" : "(N, C, H, W)"));
+          "expected "
+              + (dimensions + 2)
+              + "D input (got "
+              + x.rank()
+              + "D input): x has shape "
+              + x
+              + ", "
+              + name()
+              + " takes "
+              + (dimensions == 1 ? "(N, C, L)" : "(N, C, H, W)"));
     }
     Shape y = x;
     for (int i = 2; i < x.rank(); i++) {
       long padded = x.dim(i) + 2L * padding;
       if (padded < kernel) {
         throw new IllegalArgumentException(
-            "x has size " + x.dim(i) + " in dimension " + i + " (shape " + x + "), " + padded
-                + " with padding, but the kernel of this " + name() + " extends over " + kernel);
+            "x has size "
+                + x.dim(i)
+                + " in dimension "
+                + i
+                + " (shape "
+                + x
+                + "), "
+                + padded
+                + " with padding, but the kernel of this "
+                + name()
+                + " extends over "
+                + kernel);
       }
       y = y.with(i, (padded - kernel) / stride + 1);
     }
@@ -82,28 +102,31 @@ abstract sealed class MaxPool extends Layer permits MaxPool1d, MaxPool2d {
         });
   }
 
-  /** One plane. Of equal values the first wins, of NaNs the last, as in PyTorch. */
+  /**
+   * One plane. Of equal values the first wins, of NaNs the last, as in PyTorch. Which element wins
+   * is random, so the loop must do without a branch on it.
+   */
   private void pool(Geometry g, float[] input, float[] output, int at) {
     int kernelHeight = dimensions == 1 ? 1 : kernel;
     int padTop = dimensions == 1 ? 0 : padding;
     int to = 0;
     for (int r = 0; r < g.outHeight; r++) {
-      int top = r * stride - padTop;
-      int bottom = Math.min(g.height, top + kernelHeight);
-      top = Math.max(0, top);
+      int top = Math.max(0, r * stride - padTop);
+      int bottom = Math.min(g.height, r * stride - padTop + kernelHeight);
       for (int c = 0; c < g.outWidth; c++) {
-        int left = c * stride - padding;
-        int right = Math.min(g.width, left + kernel);
-        left = Math.max(0, left);
+        int left = Math.max(0, c * stride - padding);
+        int columns = Math.min(g.width, c * stride - padding + kernel) - left;
         int winner = top * g.width + left;
-        float best = Float.NEGATIVE_INFINITY;
-        for (int i = top; i < bottom; i++) {
-          for (int k = i * g.width + left; k < i * g.width + right; k++) {
+        float best = input[winner];
+        int end = bottom * g.width + left;
+        for (int row = winner; row < end; row += g.width) {
+          for (int k = row; k < row + columns; k++) {
             float v = input[k];
-            if (v > best || v != v) {
-              best = v;
-              winner = k;
-            }
+            int wins = (v > best ? -1 : 0) | (v != v ? -1 : 0);
+            winner = k & wins | winner & ~wins;
+            best =
+                Float.intBitsToFloat(
+                    Float.floatToRawIntBits(v) & wins | Float.floatToRawIntBits(best) & ~wins);
           }
         }
         output[to] = best;
@@ -138,7 +161,12 @@ abstract sealed class MaxPool extends Layer permits MaxPool1d, MaxPool2d {
 
   @Override
   final String options() {
-    return "kernel_size=" + kernel + ", stride=" + stride + ", padding=" + padding
+    return "kernel_size="
+        + kernel
+        + ", stride="
+        + stride
+        + ", padding="
+        + padding
         + ", dilation=1, ceil_mode=False";
   }
 

@@ -1,8 +1,8 @@
 package org.batchnorm4j.nn;
 
 /**
- * The largest element of each window over (N, C, H, W), like {@code torch.nn.MaxPool2d} with square windows
- * and without dilation: NaN wins, padding never does. f32, contiguous and channels first.
+ * The largest element of each window over (N, C, H, W), like {@code torch.nn.MaxPool2d} with square
+ * windows and without dilation: NaN wins, padding never does. f32, contiguous and channels first.
  */
 public final class MaxPool2d extends MaxPool {
 

@@ -12,8 +12,8 @@ import org.batchnorm4j.tensor.Tensor;
  * A layer or a network of layers, like {@code torch.nn.Module}.
  *
  * <p>{@link #forward} and {@link #backward} return tensors that belong to the module and are
- * overwritten by its next forward or backward: steady state allocates nothing. Copy what you want to
- * keep. {@code backward} takes the gradient of the last forward's output and returns that of its
+ * overwritten by its next forward or backward: steady state allocates nothing. Copy what you want
+ * to keep. {@code backward} takes the gradient of the last forward's output and returns that of its
  * input, and needs that input unchanged; gradients of parameters are left in {@link
  * Parameter#grad}.
  *
@@ -139,7 +139,10 @@ public abstract class Module implements AutoCloseable {
       errors.append("\n\tMissing key(s) in state_dict: ").append(quoted(missing)).append(". ");
     }
     if (strict && !unexpected.isEmpty()) {
-      errors.append("\n\tUnexpected key(s) in state_dict: ").append(quoted(unexpected)).append(". ");
+      errors
+          .append("\n\tUnexpected key(s) in state_dict: ")
+          .append(quoted(unexpected))
+          .append(". ");
     }
     own.forEach(
         (key, tensor) -> {
@@ -148,10 +151,13 @@ public abstract class Module implements AutoCloseable {
             errors.append("\n\tclosed tensor for ").append(key).append('.');
           } else if (given != null && !fits(given.shape(), tensor.shape())) {
             errors
-                .append("\n\tsize mismatch for ").append(key)
-                .append(": copying a param with shape torch.Size(").append(given.shape())
+                .append("\n\tsize mismatch for ")
+                .append(key)
+                .append(": copying a param with shape torch.Size(")
+                .append(given.shape())
                 .append(") from checkpoint, the shape in current model is torch.Size(")
-                .append(tensor.shape()).append(").");
+                .append(tensor.shape())
+                .append(").");
           }
         });
     if (!errors.isEmpty()) {

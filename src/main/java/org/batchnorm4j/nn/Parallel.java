@@ -5,8 +5,8 @@ import java.util.stream.IntStream;
 import org.batchnorm4j.backend.Backends;
 
 /**
- * Spreads independent pieces of work over the common pool and the caller. What a piece computes must
- * not depend on the strand that runs it: so results do not depend on the number of threads.
+ * Spreads independent pieces of work over the common pool and the caller. What a piece computes
+ * must not depend on the strand that runs it: so results do not depend on the number of threads.
  */
 final class Parallel {
   private Parallel() {}

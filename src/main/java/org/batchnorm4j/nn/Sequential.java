@@ -12,8 +12,8 @@ import org.batchnorm4j.tensor.Tensor;
  * Layers one after another, like {@code torch.nn.Sequential}; unnamed ones are called {@code 0},
  * {@code 1} and so on.
  *
- * <p>Shapes are checked layer by layer: when a layer refuses its input, those before it have already
- * run, and a batch norm among them has counted the batch.
+ * <p>Shapes are checked layer by layer: when a layer refuses its input, those before it have
+ * already run, and a batch norm among them has counted the batch.
  */
 public final class Sequential extends Module {
   private final Map<String, Module> layers = new LinkedHashMap<>();
@@ -50,7 +50,10 @@ public final class Sequential extends Module {
     for (Map.Entry<String, Module> e : layers.entrySet()) {
       if (e.getValue() == layer) {
         throw new IllegalArgumentException(
-            "the layer " + layer + " is already here, as \"" + e.getKey()
+            "the layer "
+                + layer
+                + " is already here, as \""
+                + e.getKey()
                 + "\"; it keeps the input of one forward, so make another one");
       }
     }
@@ -140,8 +143,11 @@ public final class Sequential extends Module {
     StringBuilder text = new StringBuilder("Sequential(\n");
     layers.forEach(
         (name, layer) ->
-            text.append("  (").append(name).append("): ")
-                .append(layer.toString().replace("\n", "\n  ")).append('\n'));
+            text.append("  (")
+                .append(name)
+                .append("): ")
+                .append(layer.toString().replace("\n", "\n  "))
+                .append('\n'));
     return text.append(')').toString();
   }
 }

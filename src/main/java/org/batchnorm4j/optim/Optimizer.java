@@ -7,8 +7,8 @@ import org.batchnorm4j.tensor.DType;
 import org.batchnorm4j.tensor.Tensor;
 
 /**
- * Moves parameters against their gradients. Computes in f64, whatever the parameters' type, and keeps
- * its own state in f64 on the heap: f32 parameters are rounded once per step.
+ * Moves parameters against their gradients. Computes in f64, whatever the parameters' type, and
+ * keeps its own state in f64 on the heap: f32 parameters are rounded once per step.
  *
  * <p>For one thread at a time.
  */
@@ -75,7 +75,7 @@ public abstract sealed class Optimizer permits SGD, Moments {
       int n = Math.min(CHUNK, size - at);
       read(value, at, n, values);
       read(grad, at, n, gradients);
-      update(index, at, n, values, gradients);
+      update(index, at / CHUNK, n, values, gradients);
       write(value, at, n, values);
     }
   }
@@ -106,25 +106,30 @@ public abstract sealed class Optimizer permits SGD, Moments {
   abstract void endStep();
 
   /**
-   * Moves {@code n} values of a parameter.
+   * Moves a chunk of a parameter.
    *
    * @param index which parameter
-   * @param at the place of the first value within it
+   * @param chunk which chunk of it
+   * @param n how many values
    * @param values the values, to be changed
    * @param gradients their gradients; scratch afterwards
    */
-  abstract void update(int index, int at, int n, double[] values, double[] gradients);
+  abstract void update(int index, int chunk, int n, double[] values, double[] gradients);
 
-  /** One f64 number of state for each element of each parameter. */
-  final double[][] state() {
+  /**
+   * One f64 number of state for each element of each parameter: by parameter, chunk, and place
+   * within it. Chunks are arrays of their own because HotSpot vectorizes no loop over arrays with
+   * offsets.
+   */
+  final double[][][] state() {
     return parameters.stream()
-        .map(p -> new double[(int) p.value().size()])
-        .toArray(double[][]::new);
+        .map(p -> new double[(int) ((p.value().size() + CHUNK - 1) / CHUNK)][CHUNK])
+        .toArray(double[][][]::new);
   }
 
   /**
-   * Sets all gradients to zero. Not needed before {@code backward}, which overwrites them; useful for
-   * parameters that the next backward does not reach.
+   * Sets all gradients to zero. Not needed before {@code backward}, which overwrites them; useful
+   * for parameters that the next backward does not reach.
    *
    * @throws IllegalStateException if a parameter is closed
    */
@@ -160,8 +165,7 @@ public abstract sealed class Optimizer permits SGD, Moments {
 
   static double notNegative(String name, double value) {
     if (!(value >= 0 && value < Double.POSITIVE_INFINITY)) {
-      throw new IllegalArgumentException(
-          name + " must be finite and at least 0, but got " + value);
+      throw new IllegalArgumentException(name + " must be finite and at least 0, but got " + value);
     }
     return value;
   }

@@ -110,8 +110,7 @@ public final class ReduceLROnPlateau {
   public ReduceLROnPlateau(Optimizer optimizer, Options options) {
     this.optimizer = optimizer;
     this.options = options;
-    best =
-        options.mode == Mode.MIN ? Double.POSITIVE_INFINITY : Double.NEGATIVE_INFINITY;
+    best = options.mode == Mode.MIN ? Double.POSITIVE_INFINITY : Double.NEGATIVE_INFINITY;
   }
 
   /** Ends an epoch with this metric. NaN is no improvement. */

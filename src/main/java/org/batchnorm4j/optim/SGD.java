@@ -6,7 +6,7 @@ import org.batchnorm4j.nn.Parameter;
 /** Stochastic gradient descent with momentum, by the rule of {@code torch.optim.SGD}. */
 public final class SGD extends Optimizer {
   private final Options options;
-  private final double[][] velocity;
+  private final double[][][] velocity;
   private boolean started;
 
   /**
@@ -75,7 +75,7 @@ public final class SGD extends Optimizer {
           "nesterov needs a momentum > 0 and a dampening of 0, but got " + options);
     }
     this.options = options;
-    velocity = options.momentum == 0 ? new double[0][] : state();
+    velocity = options.momentum == 0 ? new double[0][][] : state();
   }
 
   @Override
@@ -84,7 +84,7 @@ public final class SGD extends Optimizer {
   }
 
   @Override
-  void update(int index, int at, int n, double[] values, double[] gradients) {
+  void update(int index, int chunk, int n, double[] values, double[] gradients) {
     double rate = learningRate();
     if (options.weightDecay != 0) {
       for (int i = 0; i < n; i++) {
@@ -92,14 +92,13 @@ public final class SGD extends Optimizer {
       }
     }
     if (options.momentum != 0) {
-      double[] v = velocity[index];
+      double[] v = velocity[index][chunk];
       // The first direction is the gradient itself, without dampening.
       double keep = started ? options.momentum : 0;
       double take = started ? 1 - options.dampening : 1;
       for (int i = 0; i < n; i++) {
-        v[at + i] = keep * v[at + i] + take * gradients[i];
-        gradients[i] =
-            options.nesterov ? gradients[i] + options.momentum * v[at + i] : v[at + i];
+        v[i] = keep * v[i] + take * gradients[i];
+        gradients[i] = options.nesterov ? gradients[i] + options.momentum * v[i] : v[i];
       }
     }
     for (int i = 0; i < n; i++) {

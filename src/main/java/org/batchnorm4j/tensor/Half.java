@@ -1,8 +1,8 @@
 package org.batchnorm4j.tensor;
 
 /**
- * Conversions between f32 and the 16-bit types: widening is exact, narrowing rounds to nearest even,
- * every NaN narrows to a quiet NaN. The same bits as the CPU's own conversions.
+ * Conversions between f32 and the 16-bit types: widening is exact, narrowing rounds to nearest
+ * even, every NaN narrows to a quiet NaN. The same bits as the CPU's own conversions.
  */
 public final class Half {
   private Half() {}
@@ -24,17 +24,15 @@ public final class Half {
   /** The value of an IEEE binary16. */
   public static float fromF16(short bits) {
     int sign = (bits & 0x8000) << 16;
-    int exponent = bits >>> 10 & 0x1f;
-    int fraction = bits & 0x3ff;
-    if (exponent == 0) {
-      // Subnormal: fraction * 2^-24, exact in f32.
-      return Float.intBitsToFloat(Float.floatToRawIntBits(fraction * 0x1p-24f) | sign);
+    int magnitude = bits & 0x7fff;
+    if (magnitude >= 0x7c00) {
+      int quiet = magnitude == 0x7c00 ? 0 : 0x400000;
+      return Float.intBitsToFloat(sign | 0x7f800000 | magnitude << 13 | quiet);
     }
-    if (exponent == 0x1f) {
-      int quiet = fraction == 0 ? 0 : 0x400000;
-      return Float.intBitsToFloat(sign | 0x7f800000 | fraction << 13 | quiet);
-    }
-    return Float.intBitsToFloat(sign | exponent + 112 << 23 | fraction << 13);
+    // A product moves the exponent, exactly, for zero and subnormals too: zeros are as common as
+    // other values behind a ReLU, and a branch on them would be mispredicted.
+    float value = Float.intBitsToFloat(magnitude << 13) * 0x1p112f;
+    return Float.intBitsToFloat(sign | Float.floatToRawIntBits(value));
   }
 
   /** The nearest IEEE binary16; magnitudes from 65520 on become infinite. */
@@ -48,11 +46,12 @@ public final class Half {
     if (magnitude >= 0x477ff000) {
       return (short) (sign | 0x7c00);
     }
-    if (magnitude < 0x38800000) {
-      // Below the smallest normal: adding 0.5 puts the rounded multiple of 2^-24 in the low bits.
-      float shifted = Float.intBitsToFloat(magnitude) + 0.5f;
-      return (short) (sign | Float.floatToRawIntBits(shifted) - 0x3f000000);
-    }
-    return (short) (sign | magnitude - 0x38000000 + 0xfff + (magnitude >>> 13 & 1) >>> 13);
+    // Below the smallest normal: adding 0.5 puts the rounded multiple of 2^-24 in the low bits.
+    // Both
+    // are computed and one masked away, for the same reason as above.
+    int subnormal = Float.floatToRawIntBits(Float.intBitsToFloat(magnitude) + 0.5f) - 0x3f000000;
+    int normal = magnitude - 0x38000000 + 0xfff + (magnitude >>> 13 & 1) >>> 13;
+    int isSubnormal = magnitude - 0x38800000 >> 31;
+    return (short) (sign | subnormal & isSubnormal | normal & ~isSubnormal);
   }
 }

@@ -2,7 +2,9 @@ package org.batchnorm4j.tensor;
 
 import java.util.Arrays;
 
-/** The immutable dimensions of a tensor, outermost first. A shape without dimensions is a scalar's. */
+/**
+ * The immutable dimensions of a tensor, outermost first. A shape without dimensions is a scalar's.
+ */
 public final class Shape {
   private final long[] dims;
   private final long size;

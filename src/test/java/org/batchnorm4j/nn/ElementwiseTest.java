@@ -55,21 +55,21 @@ class ElementwiseTest {
 
   @Test
   void specialValuesAreThoseOfPyTorch() {
-    float[] x = {NAN, INF, -INF, 0f, -0f, Float.MIN_VALUE};
-    float[] dy = {1, 2, 3, 4, 5, 6};
-    try (ReLU relu = new ReLU();
-        LeakyReLU leaky = new LeakyReLU(0.5)) {
-      Tensor input = Tensor.of(x, 6);
-      assertArrayEquals(
-          new float[] {NAN, INF, 0, 0, -0f, Float.MIN_VALUE}, relu.forward(input).toFloatArray());
-      assertArrayEquals(
-          new float[] {1, 2, 0, 0, 0, 6}, relu.backward(Tensor.of(dy, 6)).toFloatArray());
-      assertArrayEquals(
-          new float[] {NAN, INF, -INF, 0, -0f, Float.MIN_VALUE},
-          leaky.forward(input).toFloatArray());
-      assertArrayEquals(
-          new float[] {0.5f, 2, 1.5f, 2, 2.5f, 6},
-          leaky.backward(Tensor.of(dy, 6)).toFloatArray());
+    Tensor x = Tensor.of(new float[] {NAN, INF, -INF, 0f, -0f, Float.MIN_VALUE}, 6);
+    Tensor dy = Tensor.of(new float[] {1, 2, 3, 4, 5, 6}, 6);
+    org.bytedeco.pytorch.Tensor tx = PyTorch.leaf(x);
+    org.bytedeco.pytorch.Tensor ty = torch.relu(tx);
+    PyTorch.backward(ty, dy);
+    try (ReLU relu = new ReLU()) {
+      assertArrayEquals(PyTorch.values(ty), relu.forward(x).toDoubleArray());
+      assertArrayEquals(PyTorch.values(tx.grad()), relu.backward(dy).toDoubleArray());
+    }
+    tx = PyTorch.leaf(x);
+    ty = torch.leaky_relu(tx, new Scalar(0.5));
+    PyTorch.backward(ty, dy);
+    try (LeakyReLU relu = new LeakyReLU(0.5)) {
+      assertArrayEquals(PyTorch.values(ty), relu.forward(x).toDoubleArray());
+      assertArrayEquals(PyTorch.values(tx.grad()), relu.backward(dy).toDoubleArray());
     }
   }
 
@@ -164,8 +164,7 @@ class ElementwiseTest {
       assertSame(dy, dropout.backward(dy));
       // Evaluation draws no random numbers.
       dropout.train();
-      assertArrayEquals(
-          undisturbed.forward(x).toFloatArray(), dropout.forward(x).toFloatArray());
+      assertArrayEquals(undisturbed.forward(x).toFloatArray(), dropout.forward(x).toFloatArray());
     }
   }
 
@@ -189,15 +188,13 @@ class ElementwiseTest {
   void refuseWhatTheyCannotTake() {
     assertMessage("p must be between 0 and 1, but got 1.5", () -> new Dropout(1.5));
     assertMessage("p must be between 0 and 1, but got NaN", () -> new Dropout(Double.NaN));
-    assertMessage(
-        "negativeSlope must be finite, but got NaN", () -> new LeakyReLU(Double.NaN));
+    assertMessage("negativeSlope must be finite, but got NaN", () -> new LeakyReLU(Double.NaN));
     assertMessage(
         "x is not contiguous, but ReLU needs contiguous data; copy it with to(x.format()) first",
         () -> new ReLU().forward(Tensor.zeros(2, 6).narrow(1, 0, 3)));
   }
 
   private static void assertMessage(String expected, Runnable call) {
-    assertEquals(
-        expected, assertThrows(IllegalArgumentException.class, call::run).getMessage());
+    assertEquals(expected, assertThrows(IllegalArgumentException.class, call::run).getMessage());
   }
 }

@@ -23,10 +23,11 @@ import org.junit.jupiter.params.provider.MethodSource;
 /** What holds for every layer. */
 class LayerTest {
 
+  /** All but Flatten large enough to be worth several threads. */
   static Stream<Arguments> layers() {
     return Stream.of(
-        layer("Linear", () -> new Linear(60, 70), 300, 60),
-        layer("Conv1d", () -> new Conv1d(4, 6, kernel(3).padding(1)), 9, 4, 200),
+        layer("Linear", () -> new Linear(120, 130), 600, 120),
+        layer("Conv1d", () -> new Conv1d(8, 12, kernel(3).padding(1)), 9, 8, 1000),
         layer("Conv2d", () -> new Conv2d(8, 8, kernel(3).groups(2)), 9, 8, 20, 30),
         layer("MaxPool1d", () -> new MaxPool1d(2), 40, 30, 80),
         layer("MaxPool2d", () -> new MaxPool2d(3, 2, 1), 9, 8, 40, 50),
@@ -43,8 +44,7 @@ class LayerTest {
   @ParameterizedTest(name = "{0}")
   @MethodSource("layers")
   @ResourceLock(Resources.SYSTEM_PROPERTIES)
-  void resultsDoNotDependOnTheNumberOfThreads(
-      String name, Supplier<Module> make, long[] shape) {
+  void resultsDoNotDependOnTheNumberOfThreads(String name, Supplier<Module> make, long[] shape) {
     List<float[]> expected = run(make, shape, 1);
     for (int threads : new int[] {2, 5}) {
       List<float[]> actual = run(make, shape, threads);
@@ -77,8 +77,7 @@ class LayerTest {
   /** Layers keep memory of a larger call: nothing of it may be left in a smaller one. */
   @ParameterizedTest(name = "{0}")
   @MethodSource("layers")
-  void anotherBatchSizeGivesTheSameAsAFreshLayer(
-      String name, Supplier<Module> make, long[] shape) {
+  void anotherBatchSizeGivesTheSameAsAFreshLayer(String name, Supplier<Module> make, long[] shape) {
     long[] smaller = shape.clone();
     smaller[0] = 3;
     try (Module used = make.get();
@@ -135,8 +134,12 @@ class LayerTest {
       long[] wrong = y.shape().toArray();
       wrong[0]++;
       assertEquals(
-          "dy has shape " + Tensor.zeros(wrong).shape() + ", but the output of this " + name
-              + " has " + y.shape(),
+          "dy has shape "
+              + Tensor.zeros(wrong).shape()
+              + ", but the output of this "
+              + name
+              + " has "
+              + y.shape(),
           assertThrows(IllegalArgumentException.class, () -> module.backward(Tensor.zeros(wrong)))
               .getMessage());
       assertArrayEquals(output, y.toFloatArray());

@@ -149,7 +149,6 @@ class LossTest {
   }
 
   private static void assertMessage(String expected, Runnable call) {
-    assertEquals(
-        expected, assertThrows(IllegalArgumentException.class, call::run).getMessage());
+    assertEquals(expected, assertThrows(IllegalArgumentException.class, call::run).getMessage());
   }
 }

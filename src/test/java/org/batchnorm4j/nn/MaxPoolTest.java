@@ -52,10 +52,7 @@ class MaxPoolTest {
   }
 
   private static void check(
-      MaxPool pool,
-      Tensor x,
-      org.bytedeco.pytorch.Tensor tx,
-      org.bytedeco.pytorch.Tensor ty) {
+      MaxPool pool, Tensor x, org.bytedeco.pytorch.Tensor tx, org.bytedeco.pytorch.Tensor ty) {
     Tensor y = pool.forward(x);
     PyTorch.assertClose(pool + " y", ty, y, 0);
     Tensor dy = PyTorch.random(3, y.shape().toArray());
@@ -129,7 +126,6 @@ class MaxPoolTest {
   }
 
   private static void assertMessage(String expected, Runnable call) {
-    assertEquals(
-        expected, assertThrows(IllegalArgumentException.class, call::run).getMessage());
+    assertEquals(expected, assertThrows(IllegalArgumentException.class, call::run).getMessage());
   }
 }

@@ -33,6 +33,24 @@ class SequentialTest {
   }
 
   @Test
+  void gradientsThroughBatchNormsEqualDifferences() {
+    SplittableRandom random = new SplittableRandom(1);
+    try (Sequential net =
+        new Sequential(
+            // A bias in front of a batch norm has a gradient of zero.
+            new Conv2d(2, 3, kernel(3).padding(1).bias(false), random),
+            new BatchNorm2d(3),
+            new LeakyReLU(0.1),
+            new MaxPool2d(2),
+            new Flatten(),
+            new Linear(3 * 2 * 3, 4, false, random),
+            new BatchNorm1d(4),
+            new Linear(4, 2, random))) {
+      GradientCheck.check(net, PyTorch.random(2, 8, 2, 4, 6), 1e-3, 5e-3);
+    }
+  }
+
+  @Test
   void namesArePyTorchs() {
     try (Sequential net = network(1)) {
       assertEquals(
@@ -130,7 +148,6 @@ class SequentialTest {
   }
 
   private static void assertMessage(String expected, Runnable call) {
-    assertEquals(
-        expected, assertThrows(IllegalArgumentException.class, call::run).getMessage());
+    assertEquals(expected, assertThrows(IllegalArgumentException.class, call::run).getMessage());
   }
 }

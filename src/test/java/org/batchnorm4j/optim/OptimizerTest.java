@@ -63,8 +63,7 @@ class OptimizerTest {
     "0.9, 0.3, 0.01, false",
     "0.9, 0, 0.01, true",
   })
-  void sgdStepsAsPyTorchs(
-      double momentum, double dampening, double weightDecay, boolean nesterov) {
+  void sgdStepsAsPyTorchs(double momentum, double dampening, double weightDecay, boolean nesterov) {
     List<Parameter> ours = parameters(DType.F64);
     TensorVector theirs = leaves(ours);
     SGDOptions o = new SGDOptions(0.05);
@@ -78,8 +77,7 @@ class OptimizerTest {
             .dampening(dampening)
             .weightDecay(weightDecay)
             .nesterov(nesterov);
-    compare(
-        ours, new SGD(ours, 0.05, options), theirs, new org.bytedeco.pytorch.SGD(theirs, o));
+    compare(ours, new SGD(ours, 0.05, options), theirs, new org.bytedeco.pytorch.SGD(theirs, o));
   }
 
   @ParameterizedTest
@@ -93,8 +91,7 @@ class OptimizerTest {
     o.weight_decay().put(weightDecay);
     AdamOptions options =
         AdamOptions.DEFAULTS.betas(beta1, beta2).eps(eps).weightDecay(weightDecay);
-    compare(
-        ours, new Adam(ours, 0.02, options), theirs, new org.bytedeco.pytorch.Adam(theirs, o));
+    compare(ours, new Adam(ours, 0.02, options), theirs, new org.bytedeco.pytorch.Adam(theirs, o));
 
     ours = parameters(DType.F64);
     theirs = leaves(ours);
@@ -135,10 +132,8 @@ class OptimizerTest {
     wide.get(0).grad().copyFrom(g);
     a.step();
     b.step();
-    assertArrayEquals(
-        wide.get(0).value().toFloatArray(), narrow.get(0).value().toFloatArray());
-    assertArrayEquals(
-        wide.get(1).value().toFloatArray(), narrow.get(1).value().toFloatArray());
+    assertArrayEquals(wide.get(0).value().toFloatArray(), narrow.get(0).value().toFloatArray());
+    assertArrayEquals(wide.get(1).value().toFloatArray(), narrow.get(1).value().toFloatArray());
   }
 
   @Test
@@ -191,7 +186,6 @@ class OptimizerTest {
   }
 
   private static void assertMessage(String expected, Runnable call) {
-    assertEquals(
-        expected, assertThrows(IllegalArgumentException.class, call::run).getMessage());
+    assertEquals(expected, assertThrows(IllegalArgumentException.class, call::run).getMessage());
   }
 }

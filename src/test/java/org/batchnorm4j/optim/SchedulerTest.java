@@ -48,8 +48,8 @@ class SchedulerTest {
   }
 
   /**
-   * PyTorch's rule over noisy metrics. Without MAX and ABS together: there libtorch multiplies by the
-   * threshold where PyTorch adds it.
+   * PyTorch's rule over noisy metrics. Without MAX and ABS together: there libtorch multiplies by
+   * the threshold where PyTorch adds it.
    */
   @ParameterizedTest
   @CsvSource({
@@ -149,15 +149,13 @@ class SchedulerTest {
     assertMessage(
         "gamma must be finite and at least 0, but got -1.0", () -> new StepLR(sgd, 1, -1));
     assertMessage(
-        "factor must be at least 0 and less than 1, but got 1.0",
-        () -> Options.DEFAULTS.factor(1));
+        "factor must be at least 0 and less than 1, but got 1.0", () -> Options.DEFAULTS.factor(1));
     assertMessage(
         "patience must be finite and at least 0, but got -1.0",
         () -> Options.DEFAULTS.patience(-1));
   }
 
   private static void assertMessage(String expected, Runnable call) {
-    assertEquals(
-        expected, assertThrows(IllegalArgumentException.class, call::run).getMessage());
+    assertEquals(expected, assertThrows(IllegalArgumentException.class, call::run).getMessage());
   }
 }

@@ -5,9 +5,9 @@ import org.bytedeco.javacpp.annotation.NoException;
 import org.bytedeco.javacpp.annotation.Platform;
 
 /**
- * The C functions of {@code cpp/include/batchnorm4j.h}, one static native each: addresses in, status
- * out. No checks, no state; {@link NativeLibrary} loads it, {@code NativeBackend} is its only caller
- * but for memory.
+ * The C functions of {@code cpp/include/batchnorm4j.h}, one static native each: addresses in,
+ * status out. No checks, no state; {@link NativeLibrary} loads it, {@code NativeBackend} is its
+ * only caller but for memory.
  */
 @Platform(
     include = "batchnorm4j.h",
@@ -18,7 +18,9 @@ import org.bytedeco.javacpp.annotation.Platform;
 public final class BatchNormNative {
   private BatchNormNative() {}
 
-  /** Version of the ABI the library was built with; must equal {@link NativeLibrary#ABI_VERSION}. */
+  /**
+   * Version of the ABI the library was built with; must equal {@link NativeLibrary#ABI_VERSION}.
+   */
   public static native int bn_abi_version();
 
   /** The best instruction set of this CPU, in the numbering of {@code bn_isa}. */

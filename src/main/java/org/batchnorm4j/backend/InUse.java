@@ -1,0 +1,36 @@
+package org.batchnorm4j.backend;
+
+import java.lang.ref.Reference;
+import java.util.Arrays;
+import org.batchnorm4j.tensor.Tensor;
+import org.jspecify.annotations.Nullable;
+
+/** Brackets a call: between the two, no tensor's memory goes away, even if it is closed. */
+final class InUse {
+  private InUse() {}
+
+  /** Acquires all, or, when one is closed, none. */
+  static void acquire(@Nullable Tensor... tensors) {
+    for (int i = 0; i < tensors.length; i++) {
+      Tensor t = tensors[i];
+      if (t != null) {
+        try {
+          t.acquire();
+        } catch (IllegalStateException e) {
+          release(Arrays.copyOf(tensors, i));
+          throw e;
+        }
+      }
+    }
+  }
+
+  /** Also keeps the tensors reachable until the call is over. */
+  static void release(@Nullable Tensor... tensors) {
+    for (Tensor t : tensors) {
+      if (t != null) {
+        t.release();
+        Reference.reachabilityFence(t);
+      }
+    }
+  }
+}

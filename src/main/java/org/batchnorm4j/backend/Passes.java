@@ -1,0 +1,379 @@
+package org.batchnorm4j.backend;
+
+import org.batchnorm4j.tensor.Tensor;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The four operations for one type of the arithmetic, for one thread at a time: what is reduced,
+ * and what is computed from the sums. {@link Chunks}, {@link BlockReader} and {@link Strips} know
+ * where values lie, {@link Kernels} loop over them. All memory is scratch that only grows, and
+ * grows before the first output is written.
+ *
+ * <p>Per-channel inputs are read first and per-channel outputs written last, so that they may share
+ * memory.
+ *
+ * @param <A> the array type
+ */
+final class Passes<A> {
+  private final Kernels<A> kernels;
+  private final Chunks chunks = new Chunks();
+  private final ChunkSums sums = new ChunkSums();
+  private final ChannelMoments moments = new ChannelMoments();
+  private final GradientSums gradients = new GradientSums();
+  private final BlockReader<A> reader;
+  private final Strips<A> strips;
+
+  /** Blocks being reduced. */
+  private final A[] xRows;
+
+  private final A[] gRows;
+  private final A rowMean;
+  private final A rowMeanLow;
+
+  /** Blocks of strips: data, and per-channel values laid out like them. */
+  private final A data;
+
+  private final A moreData;
+  private final A maskData;
+  private final A stripMean;
+  private final A stripMeanLow;
+  private final A stripScale;
+  private final A stripBias;
+  private final A stripC1;
+  private final A stripMinusC2;
+
+  /** One value per channel. */
+  private A mean;
+
+  private A meanLow;
+  private A invStd;
+  private A weight;
+  private A bias;
+  private A scale;
+  private A runningMean;
+  private A runningVar;
+  private A c1;
+  private A minusC2;
+  private A dweight;
+  private A dbias;
+
+  Passes(Kernels<A> kernels) {
+    this.kernels = kernels;
+    reader = new BlockReader<>(kernels);
+    strips = new Strips<>(kernels);
+    xRows = kernels.allocateRows(Chunks.ROWS);
+    gRows = kernels.allocateRows(Chunks.ROWS);
+    rowMean = kernels.allocate(Chunks.LANES * Chunks.MAX_COLUMNS);
+    rowMeanLow = kernels.allocate(Chunks.LANES * Chunks.MAX_COLUMNS);
+    data = kernels.allocate(Strips.LENGTH);
+    moreData = kernels.allocate(Strips.LENGTH);
+    maskData = kernels.allocate(Strips.LENGTH);
+    stripMean = kernels.allocate(Strips.LENGTH);
+    stripMeanLow = kernels.allocate(Strips.LENGTH);
+    stripScale = kernels.allocate(Strips.LENGTH);
+    stripBias = kernels.allocate(Strips.LENGTH);
+    stripC1 = kernels.allocate(Strips.LENGTH);
+    stripMinusC2 = kernels.allocate(Strips.LENGTH);
+    growChannels(0);
+  }
+
+  // -------------------------------------------------------------------------------------- forward
+
+  void inference(
+      Problem problem,
+      Tensor x,
+      @Nullable Tensor residual,
+      Tensor y,
+      Tensor runningMeanTensor,
+      Tensor runningVarTensor,
+      @Nullable Tensor weightTensor,
+      @Nullable Tensor biasTensor,
+      double eps) {
+    if (problem.valuesPerChannel() == 0) {
+      return;
+    }
+    int c = start(problem);
+    readRunning(runningMeanTensor, runningVarTensor, eps, c);
+    readScale(weightTensor, c);
+    read(biasTensor, bias, 0, c);
+    normalize(problem, x, residual, y, 0, c);
+  }
+
+  void training(
+      Problem problem,
+      Tensor x,
+      @Nullable Tensor residual,
+      Tensor y,
+      @Nullable Tensor weightTensor,
+      @Nullable Tensor biasTensor,
+      double eps,
+      SavedStatistics saved,
+      @Nullable Tensor runningMeanTensor,
+      @Nullable Tensor runningVarTensor,
+      double momentum) {
+    int c = start(problem);
+    if (problem.valuesPerChannel() == 0) {
+      kernels.fill(mean, 0, c, 0);
+      write(saved.mean(), mean, c);
+      write(saved.meanLow(), mean, c);
+      write(saved.invStd(), mean, c);
+      return;
+    }
+    read(weightTensor, weight, 1, c);
+    read(biasTensor, bias, 0, c);
+    read(runningMeanTensor, runningMean, 0, c);
+    read(runningVarTensor, runningVar, 0, c);
+    moments.ensure(c);
+    chunks.problem(problem);
+    for (int from = 0; from < c; from += chunks.tile()) {
+      int end = Math.min(c, from + chunks.tile());
+      chunks.start(from, end);
+      while (chunks.next()) {
+        reader.read(problem, chunks, x, xRows);
+        kernels.statistics(xRows, chunks, sums);
+        moments.add(chunks, sums);
+      }
+      statistics(problem.valuesPerChannel(), eps, momentum, from, end);
+      normalize(problem, x, residual, y, from, end);
+    }
+    write(saved.mean(), mean, c);
+    write(saved.meanLow(), meanLow, c);
+    write(saved.invStd(), invStd, c);
+    write(runningMeanTensor, runningMean, c);
+    write(runningVarTensor, runningVar, c);
+  }
+
+  /** From the moments of channels {@code from} to {@code end - 1} all that is saved of them. */
+  private void statistics(double values, double eps, double momentum, int from, int end) {
+    for (int c = from; c < end; c++) {
+      double k = moments.first[c];
+      double m2 = moments.m2[c];
+      double mean64 = k + moments.mean[c];
+      double rounded = kernels.set(mean, c, mean64);
+      kernels.set(meanLow, c, (k - rounded) + moments.mean[c]);
+      double invStdOfC = kernels.set(invStd, c, 1 / Math.sqrt(m2 / values + eps));
+      // In f64 the product of two f32 is exact, so that it is rounded once.
+      kernels.set(scale, c, invStdOfC * kernels.get(weight, c));
+      double oldMean = kernels.get(runningMean, c);
+      double oldVar = kernels.get(runningVar, c);
+      kernels.set(runningMean, c, Math.fma(momentum, mean64, (1 - momentum) * oldMean));
+      kernels.set(runningVar, c, Math.fma(momentum, m2 / (values - 1), (1 - momentum) * oldVar));
+    }
+  }
+
+  private void normalize(
+      Problem problem, Tensor x, @Nullable Tensor residual, Tensor y, int from, int end) {
+    strips.start(problem, from, end);
+    while (strips.next()) {
+      strips.spread(mean, stripMean);
+      strips.spread(meanLow, stripMeanLow);
+      strips.spread(scale, stripScale);
+      strips.spread(bias, stripBias);
+      for (long row = 0; row < strips.rows(); row += strips.group()) {
+        int n = strips.read(x, row, data);
+        kernels.normalize(data, stripMean, stripMeanLow, stripScale, stripBias, n);
+        if (residual != null) {
+          strips.read(residual, row, moreData);
+          kernels.add(data, moreData, n);
+        }
+        kernels.activate(data, problem.activation(), n);
+        strips.write(y, row, data);
+      }
+    }
+  }
+
+  // ------------------------------------------------------------------------------------- backward
+
+  void backwardTraining(
+      Problem problem,
+      Tensor dy,
+      Tensor x,
+      @Nullable Tensor y,
+      @Nullable Tensor weightTensor,
+      SavedStatistics saved,
+      @Nullable Tensor dx,
+      @Nullable Tensor dresidual,
+      @Nullable Tensor dweightTensor,
+      @Nullable Tensor dbiasTensor) {
+    int c = start(problem);
+    read(saved.mean(), mean, 0, c);
+    read(saved.meanLow(), meanLow, 0, c);
+    read(saved.invStd(), invStd, 0, c);
+    readScale(weightTensor, c);
+    boolean reduces = dx != null || dweightTensor != null || dbiasTensor != null;
+    backward(problem, dy, x, y, true, reduces, dx, dresidual, dweightTensor, dbiasTensor);
+  }
+
+  void backwardInference(
+      Problem problem,
+      Tensor dy,
+      Tensor x,
+      @Nullable Tensor y,
+      @Nullable Tensor weightTensor,
+      Tensor runningMeanTensor,
+      Tensor runningVarTensor,
+      double eps,
+      @Nullable Tensor dx,
+      @Nullable Tensor dresidual,
+      @Nullable Tensor dweightTensor,
+      @Nullable Tensor dbiasTensor) {
+    int c = start(problem);
+    readRunning(runningMeanTensor, runningVarTensor, eps, c);
+    readScale(weightTensor, c);
+    boolean reduces = dweightTensor != null || dbiasTensor != null;
+    backward(problem, dy, x, y, false, reduces, dx, dresidual, dweightTensor, dbiasTensor);
+  }
+
+  private void backward(
+      Problem problem,
+      Tensor dy,
+      Tensor x,
+      @Nullable Tensor y,
+      boolean training,
+      boolean reduces,
+      @Nullable Tensor dx,
+      @Nullable Tensor dresidual,
+      @Nullable Tensor dweightTensor,
+      @Nullable Tensor dbiasTensor) {
+    int c = (int) problem.c();
+    kernels.fill(dweight, 0, c, 0);
+    kernels.fill(dbias, 0, c, 0);
+    if (problem.valuesPerChannel() > 0) {
+      Tensor mask = problem.activation().kind() == Activation.Kind.NONE ? null : y;
+      gradients.ensure(c);
+      chunks.problem(problem);
+      for (int from = 0; from < c; from += chunks.tile()) {
+        int end = Math.min(c, from + chunks.tile());
+        if (reduces) {
+          reduce(problem, dy, x, mask, from, end);
+        }
+        if (dx != null || dresidual != null) {
+          propagate(problem, dy, x, mask, training, dx, dresidual, from, end);
+        }
+      }
+    }
+    write(dweightTensor, dweight, c);
+    write(dbiasTensor, dbias, c);
+  }
+
+  private void reduce(
+      Problem problem, Tensor dy, Tensor x, @Nullable Tensor mask, int from, int end) {
+    chunks.start(from, end);
+    while (chunks.next()) {
+      reader.read(problem, chunks, dy, mask, gRows);
+      reader.read(problem, chunks, x, null, xRows);
+      reader.spread(chunks, mean, rowMean);
+      reader.spread(chunks, meanLow, rowMeanLow);
+      kernels.gradientSums(gRows, xRows, chunks, rowMean, rowMeanLow, sums);
+      gradients.add(chunks, sums);
+    }
+    double values = problem.valuesPerChannel();
+    for (int c = from; c < end; c++) {
+      double sumDy = gradients.sumDy[c];
+      double scaledDot = gradients.dot[c] * kernels.get(invStd, c);
+      kernels.set(dbias, c, sumDy);
+      kernels.set(dweight, c, scaledDot);
+      kernels.set(c1, c, sumDy / values);
+      double rounded = kernels.set(minusC2, c, scaledDot * kernels.get(invStd, c) / values);
+      kernels.set(minusC2, c, -rounded);
+    }
+  }
+
+  private void propagate(
+      Problem problem,
+      Tensor dy,
+      Tensor x,
+      @Nullable Tensor mask,
+      boolean training,
+      @Nullable Tensor dx,
+      @Nullable Tensor dresidual,
+      int from,
+      int end) {
+    boolean usesX = training && dx != null;
+    strips.start(problem, from, end);
+    while (strips.next()) {
+      if (usesX) {
+        strips.spread(mean, stripMean);
+        strips.spread(meanLow, stripMeanLow);
+        strips.spread(c1, stripC1);
+        strips.spread(minusC2, stripMinusC2);
+      }
+      strips.spread(scale, stripScale);
+      for (long row = 0; row < strips.rows(); row += strips.group()) {
+        // All inputs before the first output, which may be one of them.
+        int n = strips.read(dy, row, data);
+        if (mask != null) {
+          strips.read(mask, row, maskData);
+          kernels.mask(data, maskData, problem.activation(), n);
+        }
+        if (usesX) {
+          strips.read(x, row, moreData);
+        }
+        if (dresidual != null) {
+          strips.write(dresidual, row, data);
+        }
+        if (dx == null) {
+          continue;
+        }
+        if (training) {
+          kernels.gradient(
+              data, moreData, stripMean, stripMeanLow, stripC1, stripMinusC2, stripScale, n);
+        } else {
+          kernels.multiply(data, stripScale, n);
+        }
+        strips.write(dx, row, data);
+      }
+    }
+  }
+
+  // --------------------------------------------------------------------------- per-channel values
+
+  private int start(Problem problem) {
+    int c = (int) problem.c();
+    if (kernels.length(mean) < c) {
+      growChannels(c);
+    }
+    return c;
+  }
+
+  private void growChannels(int c) {
+    mean = kernels.allocate(c);
+    meanLow = kernels.allocate(c);
+    invStd = kernels.allocate(c);
+    weight = kernels.allocate(c);
+    bias = kernels.allocate(c);
+    scale = kernels.allocate(c);
+    runningMean = kernels.allocate(c);
+    runningVar = kernels.allocate(c);
+    c1 = kernels.allocate(c);
+    minusC2 = kernels.allocate(c);
+    dweight = kernels.allocate(c);
+    dbias = kernels.allocate(c);
+  }
+
+  private void read(@Nullable Tensor from, A to, double otherwise, int c) {
+    if (from == null) {
+      kernels.fill(to, 0, c, otherwise);
+    } else {
+      kernels.read(from, from.offset(), to, 0, c);
+    }
+  }
+
+  private void readRunning(Tensor runningMeanTensor, Tensor runningVarTensor, double eps, int c) {
+    read(runningMeanTensor, mean, 0, c);
+    kernels.fill(meanLow, 0, c, 0);
+    read(runningVarTensor, runningVar, 0, c);
+    kernels.invStd(runningVar, eps, invStd, c);
+  }
+
+  private void readScale(@Nullable Tensor weightTensor, int c) {
+    read(weightTensor, scale, 1, c);
+    kernels.multiply(scale, invStd, c);
+  }
+
+  private void write(@Nullable Tensor to, A from, int c) {
+    if (to != null) {
+      kernels.write(to, to.offset(), from, 0, c);
+    }
+  }
+}
