@@ -254,18 +254,12 @@ public final class BatchNormSteps {
     t.write(position, floats, 0, n);
   }
 
-  /** Runs with the tensors in use: all of them, or, when one is closed, not at all. */
   private static void use(Runnable body, Tensor... tensors) {
-    int used = 0;
+    InUse.acquire(tensors);
     try {
-      for (; used < tensors.length; used++) {
-        tensors[used].acquire();
-      }
       body.run();
     } finally {
-      while (used > 0) {
-        tensors[--used].release();
-      }
+      InUse.release(tensors);
     }
   }
 }

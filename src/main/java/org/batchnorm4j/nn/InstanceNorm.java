@@ -18,8 +18,8 @@ import org.jspecify.annotations.Nullable;
  * nothing else. A single sample without its dimension N will do.
  *
  * <p>As in PyTorch there are no weight and bias and no running statistics unless asked for. Where
- * there are, training forwards move them towards the averages over the samples, but do not count the
- * batches; in evaluation mode they normalize.
+ * there are, training forwards move them towards the averages over the samples, but do not count
+ * the batches; in evaluation mode they normalize.
  *
  * <p>Errors are as in {@link BatchNorm}. One thread at a time; for many, see {@link
  * SampleNormFunctions#instanceNorm}.
@@ -136,8 +136,8 @@ public abstract sealed class InstanceNorm extends SampleNorm
 
   @Override
   final void normalize(Tensor x, SavedStatistics saved, Tensor y) {
-    Tensor input = withSamples("x", x, x);
-    Tensor output = withSamples("y", y, x);
+    Tensor input = withSamples("x", x);
+    Tensor output = withSamples("y", y);
     boolean byRunning = running != null && !isTraining();
     if (byRunning) {
       BatchNormFunctions.batchNormInference(
@@ -169,9 +169,13 @@ public abstract sealed class InstanceNorm extends SampleNorm
 
   @Override
   final void differentiate(Tensor dy, Tensor x, SavedStatistics saved, Tensor dx) {
-    Tensor input = withSamples("x", x, x);
-    Tensor gradient = withSamples("dy", dy, x);
-    Tensor inputGradient = withSamples("dx", dx, x);
+    if (!dy.shape().equals(x.shape())) {
+      throw new IllegalArgumentException(
+          "dy has shape " + dy.shape() + ", expected that of x, " + x.shape());
+    }
+    Tensor input = withSamples("x", x);
+    Tensor gradient = withSamples("dy", dy);
+    Tensor inputGradient = withSamples("dx", dx);
     if (lastByRunning && running != null) {
       BatchNormFunctions.batchNormBackwardInference(
           gradient,
@@ -200,10 +204,10 @@ public abstract sealed class InstanceNorm extends SampleNorm
     }
   }
 
-  /** The tensor, if it is of {@code x}'s shape and that lacks dimension N, with it. */
-  private Tensor withSamples(String name, Tensor t, Tensor x) {
+  /** The tensor with a dimension N. */
+  private Tensor withSamples(String name, Tensor t) {
     Shape shape = t.shape();
-    if (shape.rank() != spatialDimensions + 1 || !shape.equals(x.shape())) {
+    if (shape.rank() == spatialDimensions + 2) {
       return t;
     }
     if (!t.isRowMajor()) {

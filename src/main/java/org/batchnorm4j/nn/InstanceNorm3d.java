@@ -1,6 +1,8 @@
 package org.batchnorm4j.nn;
 
-/** Instance normalization of (N, C, D, H, W) or (C, D, H, W) input, {@code torch.nn.InstanceNorm3d}. */
+/**
+ * Instance normalization of (N, C, D, H, W) or (C, D, H, W) input, {@code torch.nn.InstanceNorm3d}.
+ */
 public final class InstanceNorm3d extends InstanceNorm {
 
   /** An instance norm of that many channels with PyTorch's defaults. */

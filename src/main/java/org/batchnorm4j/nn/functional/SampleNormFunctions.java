@@ -28,16 +28,16 @@ import org.jspecify.annotations.Nullable;
  * and {@code layer_norm} in {@code torch.nn.functional}, forward and backward. All run on the
  * kernels of batch norm, with what is normalized together, a <em>row</em>, as a channel.
  *
- * <p><b>Instance norm</b>: a row is a channel of a sample, and the whole is batch norm of one sample
- * of N * C channels, in one pass, with weight and bias repeated.
+ * <p><b>Instance norm</b>: a row is a channel of a sample, and the whole is batch norm of one
+ * sample of N * C channels, in one pass, with weight and bias repeated.
  *
  * <p><b>Group norm, layer norm</b>: a row is a group of channels of a sample, or the trailing
  * dimensions. It is normalized first; then, in a second pass, scaled and shifted per channel or per
  * element, which is batch norm with mean 0 and variance 1. In between, the normalized value is
  * rounded to {@code x}'s type. The backward computes it again rather than that anyone keeps it.
  *
- * <p><b>Shapes.</b> {@code x} is of type F32, F64, BF16 or F16, in either memory format. {@code out}
- * and {@code dx} have its shape, type and memory format. Weights, biases, statistics and their
+ * <p><b>Shapes.</b> {@code x} is of type F32, F64, BF16 or F16, in either memory format. {@code
+ * out} and {@code dx} have its shape, type and memory format. Weights, biases, statistics and their
  * gradients are contiguous tensors in {@code x.dtype().parameterType()}; {@code saved} has one
  * element per row.
  *
@@ -46,9 +46,10 @@ import org.jspecify.annotations.Nullable;
  * weight, instance norm per weight and sample. Group norm and layer norm of data that is not {@link
  * Tensor#isRowMajor} work on copies.
  *
- * <p><b>Errors.</b> A bad argument is an {@link IllegalArgumentException}, a closed tensor an {@link
- * IllegalStateException}; both name the argument. Everything is checked before anything is written.
- * Empty input is legal: forwards change nothing, backwards set the parameters' gradients to 0.
+ * <p><b>Errors.</b> A bad argument is an {@link IllegalArgumentException}, a closed tensor an
+ * {@link IllegalStateException}; both name the argument. Everything is checked before anything is
+ * written. Empty input is legal: forwards change nothing, backwards set the parameters' gradients
+ * to 0.
  *
  * <p>Thread-safe, as long as no other call writes the same tensors.
  */
@@ -70,8 +71,8 @@ public final class SampleNormFunctions {
 
   /**
    * Normalizes each channel of each sample with its own mean and biased variance. The running
-   * statistics, where given, move by {@code momentum} towards the averages, over the samples, of the
-   * means and of the unbiased variances. With running statistics instead, use {@link
+   * statistics, where given, move by {@code momentum} towards the averages, over the samples, of
+   * the means and of the unbiased variances. With running statistics instead, use {@link
    * BatchNormFunctions#batchNormInference}.
    *
    * @param x (N, C, ...) with at least two spatial elements, or none
@@ -195,8 +196,7 @@ public final class SampleNormFunctions {
     }
     int n = (int) problem.n();
     Tensor gradient = isLaidOutLike(x, dy, problem) ? dy : dy.to(x.format());
-    boolean whole =
-        x.isRowMajor() && gradient.isRowMajor() && (dx == null || dx.isRowMajor());
+    boolean whole = x.isRowMajor() && gradient.isRowMajor() && (dx == null || dx.isRowMajor());
     try (Repeated weights = Repeated.of(weight, n);
         Repeated dweights = Repeated.of(dweight, n);
         Repeated dbiases = Repeated.of(dbias, n)) {
@@ -233,14 +233,15 @@ public final class SampleNormFunctions {
       return t.narrow(0, i, 1);
     }
     long channels = t.shape().dim(0) * t.shape().dim(1);
-    return t.view(
-        MemoryFormat.CHANNELS_FIRST, Shape.of(1, channels, t.size() / channels));
+    return t.view(MemoryFormat.CHANNELS_FIRST, Shape.of(1, channels, t.size() / channels));
   }
 
   /** The {@code i}-th of {@code parts} equal parts. */
   private static SavedStatistics part(SavedStatistics saved, int i, int parts) {
     return new SavedStatistics(
-        part(saved.mean(), i, parts), part(saved.meanLow(), i, parts), part(saved.invStd(), i, parts));
+        part(saved.mean(), i, parts),
+        part(saved.meanLow(), i, parts),
+        part(saved.invStd(), i, parts));
   }
 
   private static Tensor part(Tensor t, int i, int parts) {
@@ -480,7 +481,8 @@ public final class SampleNormFunctions {
     return new Problem(rows.c(), rows.s(), 1, Layout.NSC, rows.dtype(), Activation.NONE);
   }
 
-  // --------------------------------------------------------------------- what the two have in common
+  // --------------------------------------------------------------------- what the two have in
+  // common
 
   /** Rows as the channels of one sample. */
   private static Problem rows(Tensor x, long count, long length) {
@@ -626,8 +628,7 @@ public final class SampleNormFunctions {
 
   /** The values of a row-major tensor as those of a problem. */
   private static Tensor view(Tensor t, Problem problem) {
-    return t.view(
-        MemoryFormat.CHANNELS_FIRST, Shape.of(problem.n(), problem.c(), problem.s()));
+    return t.view(MemoryFormat.CHANNELS_FIRST, Shape.of(problem.n(), problem.c(), problem.s()));
   }
 
   /** The problem with its values where {@link #view} has them. */
@@ -641,8 +642,7 @@ public final class SampleNormFunctions {
   private record Identity(Tensor mean, Tensor var) implements AutoCloseable {
     static Identity of(Problem problem) {
       DType type = problem.dtype().parameterType();
-      return new Identity(
-          Tensor.zeros(type, problem.c()), Tensor.zeros(type, problem.c()).fill(1));
+      return new Identity(Tensor.zeros(type, problem.c()), Tensor.zeros(type, problem.c()).fill(1));
     }
 
     @Override
@@ -658,7 +658,9 @@ public final class SampleNormFunctions {
     checkOpen("x", x);
     if (x.dtype() == DType.I64) {
       throw new IllegalArgumentException(
-          "\"" + function + "\" not implemented for 'Long': x must be F32, F64, BF16 or F16, but is"
+          "\""
+              + function
+              + "\" not implemented for 'Long': x must be F32, F64, BF16 or F16, but is"
               + " I64");
     }
   }
