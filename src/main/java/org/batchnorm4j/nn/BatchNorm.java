@@ -175,20 +175,26 @@ public abstract sealed class BatchNorm extends Module
     if (closed) {
       throw new IllegalStateException("this " + getClass().getSimpleName() + " is closed");
     }
-    Shape shape = x.shape();
-    String wrongRank = rankError(shape.rank());
+    outputShape(x.shape());
+  }
+
+  /** The input's. */
+  @Override
+  public final Shape outputShape(Shape x) {
+    String wrongRank = rankError(x.rank());
     if (wrongRank != null) {
-      throw new IllegalArgumentException(wrongRank + ": x has shape " + shape);
+      throw new IllegalArgumentException(wrongRank + ": x has shape " + x);
     }
-    if (shape.dim(1) != numFeatures) {
+    if (x.dim(1) != numFeatures) {
       throw new IllegalArgumentException(
           "x has "
-              + shape.dim(1)
+              + x.dim(1)
               + " channels, this "
               + getClass().getSimpleName()
               + " was built for "
               + numFeatures);
     }
+    return x;
   }
 
   private SavedStatistics savedStatistics() {
@@ -432,6 +438,25 @@ public abstract sealed class BatchNorm extends Module
       bias.value().fill(0);
     }
   }
+
+  /** A copy of this module, made with a new builder of its class. */
+  final <T extends BatchNorm> T copy(Builder<T> builder) {
+    T blank =
+        builder
+            .eps(eps)
+            .momentum(momentum)
+            .affine(weight != null)
+            .trackRunningStats(running != null)
+            .dtype(dtype)
+            .build();
+    BatchNorm copy = withState(blank);
+    copy.trackRunningStats = trackRunningStats;
+    copy.backend = backend;
+    return blank;
+  }
+
+  @Override
+  abstract BatchNorm copy();
 
   @Override
   protected Map<String, Parameter> ownParameters() {

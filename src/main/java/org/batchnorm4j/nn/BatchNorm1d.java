@@ -20,6 +20,11 @@ public final class BatchNorm1d extends BatchNorm {
   }
 
   @Override
+  BatchNorm1d copy() {
+    return copy(builder(numFeatures()));
+  }
+
+  @Override
   @Nullable String rankError(int rank) {
     return rank == 2 || rank == 3 ? null : "expected 2D or 3D input (got " + rank + "D input)";
   }

@@ -20,6 +20,11 @@ public final class BatchNorm2d extends BatchNorm {
   }
 
   @Override
+  BatchNorm2d copy() {
+    return copy(builder(numFeatures()));
+  }
+
+  @Override
   @Nullable String rankError(int rank) {
     return rank == 4 ? null : "expected 4D input (got " + rank + "D input)";
   }

@@ -20,6 +20,11 @@ public final class BatchNorm3d extends BatchNorm {
   }
 
   @Override
+  BatchNorm3d copy() {
+    return copy(builder(numFeatures()));
+  }
+
+  @Override
   @Nullable String rankError(int rank) {
     return rank == 5 ? null : "expected 5D input (got " + rank + "D input)";
   }

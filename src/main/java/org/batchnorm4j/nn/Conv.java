@@ -127,7 +127,7 @@ abstract sealed class Conv extends Layer permits Conv1d, Conv2d {
   }
 
   @Override
-  final Shape outputShape(Shape x) {
+  public final Shape outputShape(Shape x) {
     if (x.rank() != dimensions + 2) {
       throw new IllegalArgumentException(
           "expected "

@@ -31,4 +31,9 @@ public final class Conv1d extends Conv {
   public Conv1d(int inChannels, int outChannels, ConvOptions options, RandomGenerator random) {
     super(1, inChannels, outChannels, options, random);
   }
+
+  @Override
+  Conv1d copy() {
+    return withState(new Conv1d(inChannels(), outChannels(), convOptions()));
+  }
 }

@@ -31,4 +31,9 @@ public final class Conv2d extends Conv {
   public Conv2d(int inChannels, int outChannels, ConvOptions options, RandomGenerator random) {
     super(2, inChannels, outChannels, options, random);
   }
+
+  @Override
+  Conv2d copy() {
+    return withState(new Conv2d(inChannels(), outChannels(), convOptions()));
+  }
 }

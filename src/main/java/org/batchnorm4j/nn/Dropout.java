@@ -59,6 +59,12 @@ public final class Dropout extends Elementwise {
     return p;
   }
 
+  /** It starts anew: what it drops first is what this one dropped first. */
+  @Override
+  Dropout copy() {
+    return withState(new Dropout(p, seed));
+  }
+
   @Override
   boolean isIdentity() {
     return !isTraining();

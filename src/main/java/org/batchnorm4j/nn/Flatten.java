@@ -25,14 +25,7 @@ public final class Flatten extends Module {
   public Tensor forward(Tensor x) {
     Layer.checkFloats("Flatten", "x", x);
     Layer.checkRowMajor("Flatten", x);
-    if (x.shape().rank() == 0) {
-      throw new IllegalArgumentException("x has no dimensions, but Flatten keeps the first one");
-    }
-    long features = 1;
-    for (int i = 1; i < x.shape().rank(); i++) {
-      features *= x.shape().dim(i);
-    }
-    Tensor y = x.view(MemoryFormat.CHANNELS_FIRST, Shape.of(x.shape().dim(0), features));
+    Tensor y = x.view(MemoryFormat.CHANNELS_FIRST, outputShape(x.shape()));
     lastX = x;
     lastY = y;
     return y;
@@ -54,6 +47,23 @@ public final class Flatten extends Module {
     Layer.checkFloats("Flatten", "dy", dy);
     Layer.checkGradient("Flatten", dy, lastY);
     return dy.view(lastX.format(), lastX.shape());
+  }
+
+  @Override
+  public Shape outputShape(Shape x) {
+    if (x.rank() == 0) {
+      throw new IllegalArgumentException("x has no dimensions, but Flatten keeps the first one");
+    }
+    long features = 1;
+    for (int i = 1; i < x.rank(); i++) {
+      features *= x.dim(i);
+    }
+    return Shape.of(x.dim(0), features);
+  }
+
+  @Override
+  Module copy() {
+    return withState(new Flatten());
   }
 
   @Override

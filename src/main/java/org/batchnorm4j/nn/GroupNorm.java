@@ -62,7 +62,7 @@ public final class GroupNorm extends SampleNorm {
   }
 
   @Override
-  long rows(Shape x) {
+  public Shape outputShape(Shape x) {
     if (x.rank() < 2) {
       throw new IllegalArgumentException(
           "Expected at least 2 dimensions for input tensor but received "
@@ -74,7 +74,17 @@ public final class GroupNorm extends SampleNorm {
       throw new IllegalArgumentException(
           "x has " + x.dim(1) + " channels, this GroupNorm was built for " + numChannels);
     }
+    return x;
+  }
+
+  @Override
+  long rows(Shape x) {
     return x.dim(0) * numGroups;
+  }
+
+  @Override
+  GroupNorm copy() {
+    return copyTo(new GroupNorm(numGroups, numChannels, eps(), weight() != null, dtype()));
   }
 
   @Override

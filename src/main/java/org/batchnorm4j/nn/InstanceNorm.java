@@ -108,7 +108,7 @@ public abstract sealed class InstanceNorm extends SampleNorm
   }
 
   @Override
-  final long rows(Shape x) {
+  public final Shape outputShape(Shape x) {
     boolean batched = x.rank() == spatialDimensions + 2;
     if (!batched && x.rank() != spatialDimensions + 1) {
       throw new IllegalArgumentException(
@@ -131,8 +131,28 @@ public abstract sealed class InstanceNorm extends SampleNorm
               + " was built for "
               + numFeatures);
     }
-    return batched ? x.dim(0) * channels : channels;
+    return x;
   }
+
+  @Override
+  final long rows(Shape x) {
+    return x.rank() == spatialDimensions + 2 ? x.dim(0) * numFeatures : numFeatures;
+  }
+
+  /** A copy of this module, made with a new builder of its class. */
+  final <T extends InstanceNorm> T copy(BatchNorm.Builder<T> builder) {
+    return copyTo(
+        builder
+            .eps(eps())
+            .momentum(momentum)
+            .affine(weight() != null)
+            .trackRunningStats(running != null)
+            .dtype(dtype())
+            .build());
+  }
+
+  @Override
+  abstract InstanceNorm copy();
 
   @Override
   final void normalize(Tensor x, SavedStatistics saved, Tensor y) {

@@ -16,4 +16,9 @@ public final class InstanceNorm1d extends InstanceNorm {
   public static BatchNorm.Builder<InstanceNorm1d> builder(long numFeatures) {
     return withDefaults(new BatchNorm.Builder<>(numFeatures, InstanceNorm1d::new));
   }
+
+  @Override
+  InstanceNorm1d copy() {
+    return copy(builder(numFeatures()));
+  }
 }

@@ -16,4 +16,9 @@ public final class InstanceNorm2d extends InstanceNorm {
   public static BatchNorm.Builder<InstanceNorm2d> builder(long numFeatures) {
     return withDefaults(new BatchNorm.Builder<>(numFeatures, InstanceNorm2d::new));
   }
+
+  @Override
+  InstanceNorm2d copy() {
+    return copy(builder(numFeatures()));
+  }
 }

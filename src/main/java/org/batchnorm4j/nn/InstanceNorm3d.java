@@ -18,4 +18,9 @@ public final class InstanceNorm3d extends InstanceNorm {
   public static BatchNorm.Builder<InstanceNorm3d> builder(long numFeatures) {
     return withDefaults(new BatchNorm.Builder<>(numFeatures, InstanceNorm3d::new));
   }
+
+  @Override
+  InstanceNorm3d copy() {
+    return copy(builder(numFeatures()));
+  }
 }

@@ -23,12 +23,8 @@ abstract class Layer extends Module {
   private @Nullable Tensor lastY;
   private boolean closed;
 
-  /**
-   * The shape of the output.
-   *
-   * @throws IllegalArgumentException if the layer cannot take such an input
-   */
-  abstract Shape outputShape(Shape x);
+  @Override
+  public abstract Shape outputShape(Shape x);
 
   /** Writes every element of {@code y}. */
   abstract void compute(Tensor x, Tensor y);
@@ -207,6 +203,11 @@ abstract class Layer extends Module {
       wanted.add(p.value());
       wanted.add(p.grad());
     }
+    return acquireAll(wanted);
+  }
+
+  /** Acquires all of them, or, when one is closed, none. */
+  static List<Tensor> acquireAll(List<Tensor> wanted) {
     for (int i = 0; i < wanted.size(); i++) {
       try {
         wanted.get(i).acquire();

@@ -54,9 +54,28 @@ public final class LayerNorm extends SampleNorm {
   }
 
   @Override
+  public Shape outputShape(Shape x) {
+    if (!x.endsWith(normalizedShape)) {
+      String expected = normalizedShape.toString();
+      throw new IllegalArgumentException(
+          "Given normalized_shape="
+              + expected
+              + ", expected input with shape [*, "
+              + expected.substring(1)
+              + ", but got input of size"
+              + x);
+    }
+    return x;
+  }
+
+  @Override
   long rows(Shape x) {
-    // The function complains if the shapes do not match.
     return x.size() / normalizedShape.size();
+  }
+
+  @Override
+  LayerNorm copy() {
+    return copyTo(new LayerNorm(normalizedShape, eps(), weight() != null, bias() != null, dtype()));
   }
 
   @Override

@@ -29,6 +29,11 @@ public final class LeakyReLU extends Elementwise {
     return negativeSlope;
   }
 
+  @Override
+  LeakyReLU copy() {
+    return withState(new LeakyReLU(negativeSlope));
+  }
+
   // Signs of data are random: a branch on them would cost more than all the rest.
 
   @Override

@@ -26,6 +26,10 @@ public final class Linear extends Layer {
   private final int outFeatures;
   private final Parameter weight;
   private final @Nullable Parameter bias;
+
+  /** The channels of the batch norm that was folded into the weights; 0 if none was. */
+  private final int foldedChannels;
+
   private Gemm[] gemms = {new Gemm()};
 
   /** With a bias; weights as random as the sizes, so that equal sizes have equal weights. */
@@ -46,6 +50,12 @@ public final class Linear extends Layer {
    * @throws IllegalArgumentException if a size is less than 1
    */
   public Linear(int inFeatures, int outFeatures, boolean bias, RandomGenerator random) {
+    this(inFeatures, outFeatures, bias, random, 0);
+  }
+
+  private Linear(
+      int inFeatures, int outFeatures, boolean bias, RandomGenerator random, int foldedChannels) {
+    this.foldedChannels = foldedChannels;
     this.inFeatures = Init.atLeast(1, "inFeatures", inFeatures);
     this.outFeatures = Init.atLeast(1, "outFeatures", outFeatures);
     weight = Init.uniform(random, inFeatures, outFeatures, inFeatures);
@@ -73,7 +83,22 @@ public final class Linear extends Layer {
   }
 
   @Override
-  Shape outputShape(Shape x) {
+  Linear copy() {
+    return withState(blank(bias != null, foldedChannels));
+  }
+
+  /** A Linear of these sizes, for weights with a batch norm of that many channels folded in. */
+  Linear forFolding(int channels) {
+    return blank(true, channels);
+  }
+
+  private Linear blank(boolean withBias, int channels) {
+    RandomGenerator random = Init.byDefault(inFeatures, outFeatures);
+    return new Linear(inFeatures, outFeatures, withBias, random, channels);
+  }
+
+  @Override
+  public Shape outputShape(Shape x) {
     int last = x.rank() - 1;
     if (last < 0 || x.dim(last) != inFeatures) {
       throw new IllegalArgumentException(
@@ -84,7 +109,21 @@ public final class Linear extends Layer {
               + "), but this Linear was built for "
               + inFeatures);
     }
-    return x.with(last, outFeatures);
+    Shape y = x.with(last, outFeatures);
+    // The batch norm looked at dimension 1, the weights are those of the last.
+    if (foldedChannels != 0
+        && (last < 1 || y.dim(1) != foldedChannels || last > 1 && foldedChannels > 1)) {
+      throw new IllegalArgumentException(
+          "x has shape "
+              + x
+              + ", but a BatchNorm1d("
+              + foldedChannels
+              + ") is folded into this Linear, which takes "
+              + (foldedChannels == 1 ? "(N, 1, " : "(N, ")
+              + inFeatures
+              + ") now");
+    }
+    return y;
   }
 
   @Override

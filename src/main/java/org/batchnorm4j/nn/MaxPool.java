@@ -34,8 +34,23 @@ abstract sealed class MaxPool extends Layer permits MaxPool1d, MaxPool2d {
     }
   }
 
+  /** The size of a window, in every dimension. */
+  public final int kernel() {
+    return kernel;
+  }
+
+  /** From one window to the next. */
+  public final int stride() {
+    return stride;
+  }
+
+  /** What is added on each side of the input. */
+  public final int padding() {
+    return padding;
+  }
+
   @Override
-  final Shape outputShape(Shape x) {
+  public final Shape outputShape(Shape x) {
     if (x.rank() != dimensions + 2) {
       throw new IllegalArgumentException(
           "expected "

@@ -25,4 +25,9 @@ public final class MaxPool1d extends MaxPool {
   public MaxPool1d(int kernel, int stride, int padding) {
     super(1, kernel, stride, padding);
   }
+
+  @Override
+  MaxPool1d copy() {
+    return withState(new MaxPool1d(kernel(), stride(), padding()));
+  }
 }

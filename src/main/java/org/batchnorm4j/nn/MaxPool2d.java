@@ -25,4 +25,9 @@ public final class MaxPool2d extends MaxPool {
   public MaxPool2d(int kernel, int stride, int padding) {
     super(2, kernel, stride, padding);
   }
+
+  @Override
+  MaxPool2d copy() {
+    return withState(new MaxPool2d(kernel(), stride(), padding()));
+  }
 }

@@ -35,6 +35,40 @@ public abstract class Module implements AutoCloseable {
    */
   public abstract Tensor backward(Tensor dy);
 
+  /**
+   * The shape of {@link #forward}'s output for an input of this shape.
+   *
+   * @throws IllegalArgumentException if the module cannot take such an input
+   * @throws UnsupportedOperationException if the module does not say; those of this package do
+   */
+  public Shape outputShape(Shape x) {
+    throw new UnsupportedOperationException(
+        getClass().getSimpleName()
+            + " does not say what shape comes out of it: override outputShape");
+  }
+
+  /**
+   * A module of the same class, options and mode, with copies of the values. What a forward leaves
+   * behind is not copied.
+   */
+  Module copy() {
+    throw new IllegalArgumentException(
+        getClass().getSimpleName() + " cannot be copied: only modules of this package can");
+  }
+
+  /** Completes a {@link #copy}: gives {@code blank}, of the same class and options, this state. */
+  final <M extends Module> M withState(M blank) {
+    blank.loadStateDict(stateDict());
+    return withMode(blank);
+  }
+
+  /** Gives {@code copy}, but not those below it, the mode of this module. */
+  final <M extends Module> M withMode(M copy) {
+    Module module = copy;
+    module.training = training;
+    return copy;
+  }
+
   /** Sub-modules by name, in order. */
   protected Map<String, Module> children() {
     return Map.of();
@@ -53,7 +87,11 @@ public abstract class Module implements AutoCloseable {
   /** Called after values were loaded into the tensors of {@link #ownBuffers}. */
   protected void buffersLoaded() {}
 
-  /** Training mode, for this module and all below it. */
+  /**
+   * Training mode, for this module and all below it.
+   *
+   * @throws IllegalStateException if one of them was made by {@link Sequential#fuse}
+   */
   public final Module train() {
     return train(true);
   }
@@ -63,12 +101,22 @@ public abstract class Module implements AutoCloseable {
     return train(false);
   }
 
-  /** Sets the mode of this module and all below it. */
+  /**
+   * Sets the mode of this module and all below it.
+   *
+   * @throws IllegalStateException if {@code mode} is true and one of them was made by {@link
+   *     Sequential#fuse}
+   */
   public final Module train(boolean mode) {
-    training = mode;
-    children().values().forEach(child -> child.train(mode));
+    if (mode) {
+      collect("", (prefix, m) -> m.checkTrainable());
+    }
+    collect("", (prefix, m) -> m.training = mode);
     return this;
   }
+
+  /** Throws if the module can only evaluate. */
+  void checkTrainable() {}
 
   /** Whether the module is in training mode, as it is when made. */
   public final boolean isTraining() {

@@ -6,6 +6,11 @@ package org.batchnorm4j.nn;
  */
 public final class ReLU extends Elementwise {
 
+  @Override
+  ReLU copy() {
+    return withState(new ReLU());
+  }
+
   // Signs of data are random: a branch on them would cost more than all the rest.
 
   @Override

@@ -74,11 +74,14 @@ abstract sealed class SampleNorm extends Module permits InstanceNorm, GroupNorm,
     return value;
   }
 
-  /**
-   * The number of rows of such an input.
-   *
-   * @throws IllegalArgumentException if this module was built for another shape
-   */
+  /** The input's. */
+  @Override
+  public abstract Shape outputShape(Shape x);
+
+  @Override
+  abstract SampleNorm copy();
+
+  /** The number of rows of an input that {@link #outputShape} takes. */
   abstract long rows(Shape x);
 
   /** Makes all checks that are left, then computes. */
@@ -98,7 +101,7 @@ abstract sealed class SampleNorm extends Module permits InstanceNorm, GroupNorm,
     if (closed) {
       throw new IllegalStateException("this " + getClass().getSimpleName() + " is closed");
     }
-    Shape rows = Shape.of(rows(x.shape()));
+    Shape rows = Shape.of(rows(outputShape(x.shape())));
     if (output.overlaps(x) || gradInput.overlaps(x)) {
       throw new IllegalArgumentException(
           "x is this "
@@ -165,6 +168,17 @@ abstract sealed class SampleNorm extends Module permits InstanceNorm, GroupNorm,
     if (bias != null) {
       bias.value().fill(0);
     }
+  }
+
+  /** Completes a {@link #copy}. */
+  final <M extends SampleNorm> M copyTo(M blank) {
+    SampleNorm copy = withState(blank);
+    copy.backend = backend;
+    return blank;
+  }
+
+  final DType dtype() {
+    return dtype;
   }
 
   final @Nullable Tensor weightValue() {

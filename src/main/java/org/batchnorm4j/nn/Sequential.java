@@ -5,7 +5,9 @@ import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import org.batchnorm4j.backend.Activation;
 import org.batchnorm4j.backend.BatchNormBackend;
+import org.batchnorm4j.tensor.Shape;
 import org.batchnorm4j.tensor.Tensor;
 
 /**
@@ -18,6 +20,7 @@ import org.batchnorm4j.tensor.Tensor;
 public final class Sequential extends Module {
   private final Map<String, Module> layers = new LinkedHashMap<>();
   private boolean differentiable;
+  private boolean fused;
 
   /** With these layers, called {@code 0}, {@code 1} and so on. */
   public Sequential(Module... layers) {
@@ -99,18 +102,38 @@ public final class Sequential extends Module {
    */
   @Override
   public Tensor forward(Tensor x) {
+    return forward(x, Module::forward);
+  }
+
+  /** {@code activation(forward(x) + residual)}, where the last layer can do all of that. */
+  Tensor forward(Tensor x, Tensor residual, Activation activation) {
+    return forward(x, (last, h) -> Residual.forward(last, h, residual, activation));
+  }
+
+  private interface Last {
+    Tensor forward(Module last, Tensor x);
+  }
+
+  private Tensor forward(Tensor x, Last finish) {
     differentiable = false;
     Tensor y = x;
+    int left = layers.size();
     for (Map.Entry<String, Module> e : layers.entrySet()) {
+      Module layer = e.getValue();
+      left--;
       try {
-        y = e.getValue().forward(y);
+        y = left > 0 ? layer.forward(y) : finish.forward(layer, y);
       } catch (IllegalArgumentException refused) {
-        throw new IllegalArgumentException(
-            "layer " + e.getKey() + ": " + refused.getMessage(), refused);
+        throw refusedBy("layer " + e.getKey(), refused);
       }
     }
     differentiable = true;
     return y;
+  }
+
+  /** What was refused, and by whom. */
+  static IllegalArgumentException refusedBy(String who, IllegalArgumentException refused) {
+    return new IllegalArgumentException(who + ": " + refused.getMessage(), refused);
   }
 
   @Override
@@ -128,6 +151,63 @@ public final class Sequential extends Module {
     return dx;
   }
 
+  /**
+   * {@inheritDoc}
+   *
+   * @throws IllegalArgumentException if a layer refuses its input; the message begins with its name
+   */
+  @Override
+  public Shape outputShape(Shape x) {
+    Shape shape = x;
+    for (Map.Entry<String, Module> e : layers.entrySet()) {
+      try {
+        shape = e.getValue().outputShape(shape);
+      } catch (IllegalArgumentException refused) {
+        throw refusedBy("layer " + e.getKey(), refused);
+      }
+    }
+    return shape;
+  }
+
+  @Override
+  Sequential copy() {
+    Sequential copy = new Sequential();
+    layers.forEach((name, layer) -> copy.add(name, layer.copy()));
+    copy.fused = fused;
+    return withMode(copy);
+  }
+
+  /**
+   * A copy of this network for evaluation alone, with fewer passes over memory: a batch norm behind
+   * a convolution or a Linear is folded into its weights (see {@link Fusion}); a batch norm and the
+   * ReLU or LeakyReLU behind it become one module, whose state has the batch norm's names; one at
+   * the end of a {@link Residual}'s body stays, as it does the sum and the activation as well;
+   * Dropout is left out. Layers keep their names. It shares no memory with this network.
+   *
+   * <p>The copy cannot be put into training mode. Its results are those of this network but for
+   * rounding where something was folded, and the same bits where nothing was.
+   *
+   * @throws IllegalStateException if this network or a layer of it is in training mode or closed
+   * @throws IllegalArgumentException if a layer is not one of this package
+   */
+  public Sequential fuse() {
+    return Fusion.fuse(this);
+  }
+
+  /** Makes this a network that cannot be trained. */
+  void setFused() {
+    fused = true;
+  }
+
+  @Override
+  void checkTrainable() {
+    if (fused) {
+      throw new IllegalStateException(
+          "this Sequential was made by fuse() and can only evaluate: train the network it was made"
+              + " from, and fuse that again");
+    }
+  }
+
   @Override
   public Sequential backend(BatchNormBackend backend) {
     super.backend(backend);
@@ -141,13 +221,16 @@ public final class Sequential extends Module {
       return "Sequential()";
     }
     StringBuilder text = new StringBuilder("Sequential(\n");
-    layers.forEach(
-        (name, layer) ->
-            text.append("  (")
-                .append(name)
-                .append("): ")
-                .append(layer.toString().replace("\n", "\n  "))
-                .append('\n'));
+    layers.forEach((name, layer) -> append(text, name, layer));
     return text.append(')').toString();
+  }
+
+  /** Appends a line, or several, as PyTorch lists the parts of a module. */
+  static void append(StringBuilder text, String name, Module module) {
+    text.append("  (")
+        .append(name)
+        .append("): ")
+        .append(module.toString().replace("\n", "\n  "))
+        .append('\n');
   }
 }

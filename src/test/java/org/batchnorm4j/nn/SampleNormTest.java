@@ -420,6 +420,40 @@ class SampleNormTest {
   }
 
   @Test
+  void saysWhatShapeComesOut() {
+    assertEquals(Shape.of(2, 3, 4, 5), new InstanceNorm2d(3).outputShape(Shape.of(2, 3, 4, 5)));
+    assertEquals(Shape.of(3, 4, 5), new InstanceNorm2d(3).outputShape(Shape.of(3, 4, 5)));
+    assertEquals(Shape.of(2, 6), new GroupNorm(3, 6).outputShape(Shape.of(2, 6)));
+    assertEquals(Shape.of(9, 2, 6), new LayerNorm(2, 6).outputShape(Shape.of(9, 2, 6)));
+    refused(
+        "Given normalized_shape=[2, 6], expected input with shape [*, 2, 6], but got input of"
+            + " size[3, 6]",
+        () -> new LayerNorm(2, 6).outputShape(Shape.of(3, 6)));
+  }
+
+  @Test
+  void copiesAreEqualAndApart() {
+    Tensor x = PyTorch.random(1, 2, 6, 4);
+    for (SampleNorm module :
+        List.of(
+            InstanceNorm1d.builder(6).eps(0.1).affine(true).build(),
+            InstanceNorm1d.builder(6).momentum(0.5).trackRunningStats(true).build(),
+            new GroupNorm(3, 6, 0.1, true, DType.F32),
+            new GroupNorm(2, 6, 0.1, false, DType.F32),
+            new LayerNorm(Shape.of(6, 4), 0.1, true, false, DType.F32))) {
+      withRandomParameters(module).forward(x);
+      module.eval();
+      SampleNorm copy = module.copy();
+      assertEquals(module.toString(), copy.toString());
+      assertEquals(module.stateDict().keySet(), copy.stateDict().keySet());
+      float[] y = module.forward(x).toFloatArray();
+      assertArrayEquals(y, copy.forward(x).toFloatArray());
+      copy.close();
+      assertArrayEquals(y, module.forward(x).toFloatArray());
+    }
+  }
+
+  @Test
   void resetGoesBackToTheBeginning() {
     InstanceNorm1d module =
         withRandomParameters(

@@ -451,18 +451,13 @@ public final class SampleNormFunctions {
 
   private static Problem trailing(Tensor x, Shape normalizedShape) {
     checkData(x, "layer_norm");
-    int rank = normalizedShape.rank();
-    if (rank == 0) {
+    if (normalizedShape.rank() == 0) {
       throw new IllegalArgumentException(
           "Expected normalized_shape to be at least 1-dimensional, i.e., containing at least one"
               + " element, but got normalized_shape = []");
     }
     Shape shape = x.shape();
-    boolean fits = shape.rank() >= rank;
-    for (int i = 1; fits && i <= rank; i++) {
-      fits = shape.dim(shape.rank() - i) == normalizedShape.dim(rank - i);
-    }
-    if (!fits) {
+    if (!shape.endsWith(normalizedShape)) {
       String expected = normalizedShape.toString();
       throw new IllegalArgumentException(
           "Given normalized_shape="

@@ -1,0 +1,81 @@
+package org.batchnorm4j.nn;
+
+import java.util.Map;
+import org.batchnorm4j.backend.Activation;
+import org.batchnorm4j.backend.BatchNormBackend;
+import org.batchnorm4j.tensor.Shape;
+import org.batchnorm4j.tensor.Tensor;
+
+/**
+ * A batch norm and the activation behind it in one pass. Its state has the names of the batch
+ * norm's.
+ */
+final class FusedBatchNorm extends Module {
+  private final BatchNorm bn;
+  private final Activation activation;
+
+  FusedBatchNorm(BatchNorm bn, Activation activation) {
+    this.bn = bn;
+    this.activation = activation;
+  }
+
+  BatchNorm batchNorm() {
+    return bn;
+  }
+
+  Activation activation() {
+    return activation;
+  }
+
+  @Override
+  public Tensor forward(Tensor x) {
+    return bn.forward(x, null, activation);
+  }
+
+  @Override
+  public Tensor backward(Tensor dy) {
+    return bn.backward(dy);
+  }
+
+  @Override
+  public Shape outputShape(Shape x) {
+    return bn.outputShape(x);
+  }
+
+  @Override
+  FusedBatchNorm copy() {
+    return withMode(new FusedBatchNorm(bn.copy(), activation));
+  }
+
+  @Override
+  protected Map<String, Parameter> ownParameters() {
+    return bn.ownParameters();
+  }
+
+  @Override
+  protected Map<String, Tensor> ownBuffers() {
+    return bn.ownBuffers();
+  }
+
+  @Override
+  public FusedBatchNorm backend(BatchNormBackend backend) {
+    bn.backend(backend);
+    return this;
+  }
+
+  @Override
+  public void close() {
+    bn.close();
+  }
+
+  @Override
+  public String toString() {
+    String function =
+        switch (activation.kind()) {
+          case NONE -> "";
+          case RELU -> " + ReLU()";
+          case LEAKY_RELU -> " + LeakyReLU(negative_slope=" + activation.slope() + ")";
+        };
+    return bn + function;
+  }
+}
