@@ -59,6 +59,12 @@ public final class Shape {
     return new Shape(copy);
   }
 
+  /** Whether the last dimensions are all of {@code other}'s. */
+  public boolean endsWith(Shape other) {
+    int from = dims.length - other.dims.length;
+    return from >= 0 && Arrays.equals(dims, from, dims.length, other.dims, 0, other.dims.length);
+  }
+
   @Override
   public boolean equals(Object o) {
     return o instanceof Shape other && Arrays.equals(dims, other.dims);

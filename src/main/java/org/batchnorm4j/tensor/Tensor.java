@@ -207,6 +207,11 @@ public final class Tensor implements AutoCloseable {
     return contiguous;
   }
 
+  /** Whether the elements lie in the order of the shape, without gaps. */
+  public boolean isRowMajor() {
+    return isContiguous() && (format == MemoryFormat.CHANNELS_FIRST || spatial() == 1);
+  }
+
   // --------------------------------------------------------------------------------------- views
 
   /**
@@ -476,10 +481,6 @@ public final class Tensor implements AutoCloseable {
 
   private int heapSize() {
     return Math.toIntExact(size());
-  }
-
-  private boolean isRowMajor() {
-    return isContiguous() && (format == MemoryFormat.CHANNELS_FIRST || spatial() == 1);
   }
 
   private long position(long[] index) {
