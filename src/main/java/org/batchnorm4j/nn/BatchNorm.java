@@ -591,7 +591,9 @@ public abstract sealed class BatchNorm extends Module
       return this;
     }
 
-    /** Whether there are running statistics; if not set, true for batch, false for instance norm. */
+    /**
+     * Whether there are running statistics; if not set, true for batch, false for instance norm.
+     */
     public Builder<T> trackRunningStats(boolean trackRunningStats) {
       this.trackRunningStats = trackRunningStats;
       return this;
