@@ -4,14 +4,16 @@ import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.util.Arrays;
 import org.batchnorm4j.backend.Activation;
-import org.batchnorm4j.backend.BatchNormSteps;
+import org.batchnorm4j.backend.Backends;
 import org.batchnorm4j.backend.Problem;
 import org.batchnorm4j.backend.SavedStatistics;
 import org.batchnorm4j.tensor.DType;
 import org.batchnorm4j.tensor.Tensor;
 
 /**
- * Count, mean and sum of squared deviations of every channel of any number of batches, in f64.
+ * Count, mean and sum of squared deviations of every channel of any number of batches, merged in
+ * f64. Each batch is summed by {@link Backends#best()}, as exactly as docs/numerics.md says and
+ * with the same bits on every backend.
  *
  * <p>Statistics of parts merge into those of the whole by the formula of Chan, Golub and LeVeque:
  * variances are pooled, not averaged, however unequal the parts. The order of merging matters to
@@ -63,10 +65,11 @@ public final class ChannelStatistics {
     }
     Problem problem = Problem.of(x, Activation.NONE);
     if (problem.valuesPerChannel() > 0) {
-      double[] ofMean = new double[mean.length];
-      double[] ofM2 = new double[mean.length];
-      BatchNormSteps.statistics(problem, x, ofMean, ofM2);
-      merge(problem.valuesPerChannel(), ofMean, ofM2);
+      try (Tensor ofMean = Tensor.zeros(DType.F64, mean.length);
+          Tensor ofM2 = Tensor.zeros(DType.F64, mean.length)) {
+        Backends.best().statistics(problem, x, ofMean, ofM2);
+        merge(problem.valuesPerChannel(), ofMean.toDoubleArray(), ofM2.toDoubleArray());
+      }
     }
     return this;
   }

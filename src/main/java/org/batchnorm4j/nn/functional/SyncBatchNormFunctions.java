@@ -10,11 +10,12 @@ import static org.batchnorm4j.nn.functional.BatchNormFunctions.isLaidOutLike;
 import static org.batchnorm4j.nn.functional.BatchNormFunctions.problem;
 
 import org.batchnorm4j.backend.Activation;
-import org.batchnorm4j.backend.BatchNormSteps;
+import org.batchnorm4j.backend.Backends;
 import org.batchnorm4j.backend.Problem;
 import org.batchnorm4j.backend.SavedStatistics;
 import org.batchnorm4j.stats.ChannelStatistics;
 import org.batchnorm4j.stats.GradientSums;
+import org.batchnorm4j.tensor.DType;
 import org.batchnorm4j.tensor.Tensor;
 import org.jspecify.annotations.Nullable;
 
@@ -91,7 +92,7 @@ public final class SyncBatchNormFunctions {
     checkApart("saved.invStd", saved.invStd(), "saved.mean", saved.mean());
     checkApart("saved.invStd", saved.invStd(), "saved.meanLow", saved.meanLow());
     statistics.save(eps, saved);
-    BatchNormSteps.normalize(problem, x, out, saved, weight, bias);
+    Backends.best().normalize(problem, x, null, out, saved, weight, bias);
     return out;
   }
 
@@ -107,16 +108,18 @@ public final class SyncBatchNormFunctions {
     Problem problem = problem(x, Activation.NONE);
     checkShapeAndType("dy", dy, x);
     checkSaved(saved, problem);
-    double[] sumDy = new double[(int) problem.c()];
-    double[] dot = new double[(int) problem.c()];
-    if (isLaidOutLike(x, dy, problem)) {
-      BatchNormSteps.gradientSums(problem, dy, x, saved, sumDy, dot);
-    } else {
-      try (Tensor copy = dy.to(x.format())) {
-        BatchNormSteps.gradientSums(problem, copy, x, saved, sumDy, dot);
+    try (Tensor sumDy = Tensor.zeros(DType.F64, problem.c());
+        Tensor dot = Tensor.zeros(DType.F64, problem.c())) {
+      if (isLaidOutLike(x, dy, problem)) {
+        Backends.best().gradientSums(problem, dy, x, null, saved, sumDy, dot);
+      } else {
+        try (Tensor copy = dy.to(x.format())) {
+          Backends.best().gradientSums(problem, copy, x, null, saved, sumDy, dot);
+        }
       }
+      return new GradientSums(
+          problem.valuesPerChannel(), sumDy.toDoubleArray(), dot.toDoubleArray());
     }
-    return new GradientSums(problem.valuesPerChannel(), sumDy, dot);
   }
 
   /**
@@ -155,13 +158,17 @@ public final class SyncBatchNormFunctions {
     checkApart("dx", dx, "saved.mean", saved.mean());
     checkApart("dx", dx, "saved.meanLow", saved.meanLow());
     checkApart("dx", dx, "saved.invStd", saved.invStd());
-    double[] sumDy = sums.sumDy();
-    double[] dot = sums.dot();
-    if (isLaidOutLike(x, dy, problem)) {
-      BatchNormSteps.inputGradient(problem, dy, x, weight, saved, sumDy, dot, sums.count(), dx);
-    } else {
-      try (Tensor copy = dy.to(x.format())) {
-        BatchNormSteps.inputGradient(problem, copy, x, weight, saved, sumDy, dot, sums.count(), dx);
+    try (Tensor sumDy = Tensor.of(sums.sumDy(), problem.c());
+        Tensor dot = Tensor.of(sums.dot(), problem.c())) {
+      long count = sums.count();
+      if (isLaidOutLike(x, dy, problem)) {
+        Backends.best()
+            .inputGradient(problem, dy, x, null, weight, saved, sumDy, dot, count, dx, null);
+      } else {
+        try (Tensor copy = dy.to(x.format())) {
+          Backends.best()
+              .inputGradient(problem, copy, x, null, weight, saved, sumDy, dot, count, dx, null);
+        }
       }
     }
     return dx;
