@@ -61,7 +61,8 @@ class BackendsTest {
 
     List<String> options = List.of(missing, "-Dorg.batchnorm4j.backend=native");
     all = String.join("\n", show(options, classPath()));
-    assertTrue(all.contains("IllegalStateException: the native library of batchnorm4j cannot"), all);
+    assertTrue(
+        all.contains("IllegalStateException: the native library of batchnorm4j cannot"), all);
   }
 
   private static List<String> classPath() {
