@@ -34,7 +34,7 @@ rem build STAMP POM GOAL: the stamp is as old as the start of a build that succe
 :build
 if not exist "%target%" mkdir "%target%"
 type nul > "%target%\%1.started"
-call mvn -q -B -Dmaven.test.skip=true -f %2 %3
+call mvn -q -B -Dstyle.color=never -Dmaven.test.skip=true -f %2 %3
 if errorlevel 1 exit /b 1
 move /y "%target%\%1.started" "%target%\%1" > nul
 exit /b 0

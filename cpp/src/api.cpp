@@ -71,6 +71,12 @@ struct Call {
     if (p == nullptr && plan.extent.c > 0) status = bn_bad_argument;
   }
 
+  void need_gradient_inputs(const Gradient& args) {
+    need(args.dy.p);
+    need(args.x.p);
+    if (activation != bn_identity) need(args.y.p);
+  }
+
   int64_t traffic() const { return plan.bytes() * plan.arrays; }
 
  private:
@@ -101,10 +107,11 @@ class NormalizeMap final : public Map {
     nsc_ = call.kernels->normalize_nsc[call.activation][add];
   }
 
-  void ncs(int64_t n0, int64_t n1, int64_t c0, int64_t c1, int64_t s0, int64_t s1,
-           int64_t ahead) override {
+  void ncs(int64_t n0, int64_t n1, int64_t c0, int64_t c1, int64_t s0, int64_t s1, int64_t ahead,
+           const Packed* packed) override {
     Normalize part = args_;
     part.ahead = ahead;
+    if (packed) part.x = {packed->p[0], packed->pitch};
     if (s1 - s0 == args_.extent.s) return ncs_(part, n0, n1, c0, c1);
     int64_t at = c0 * args_.extent.s + s0, e = call_.plan.element;
     part.extent = {1, 1, s1 - s0};
@@ -126,6 +133,14 @@ class NormalizeMap final : public Map {
   void (*nsc_)(const Normalize&, int64_t, int64_t);
 };
 
+// The order of the arrays in a Packed.
+Gradient from_packed(Gradient args, const Packed& packed) {
+  args.dy = {packed.p[0], packed.pitch};
+  args.x = {packed.p[1], packed.pitch};
+  if (args.y.p) args.y = {packed.p[2], packed.pitch};
+  return args;
+}
+
 class GradientMap final : public Map {
  public:
   GradientMap(const Call& call, const Gradient& args, bool training) : call_(call), args_(args) {
@@ -134,10 +149,11 @@ class GradientMap final : public Map {
     nsc_ = call.kernels->gradient_nsc[call.activation][training][residual];
   }
 
-  void ncs(int64_t n0, int64_t n1, int64_t c0, int64_t c1, int64_t s0, int64_t s1,
-           int64_t ahead) override {
+  void ncs(int64_t n0, int64_t n1, int64_t c0, int64_t c1, int64_t s0, int64_t s1, int64_t ahead,
+           const Packed* packed) override {
     Gradient part = args_;
     part.ahead = ahead;
+    if (packed) part = from_packed(part, *packed);
     if (s1 - s0 == args_.extent.s) return ncs_(part, n0, n1, c0, c1);
     int64_t at = c0 * args_.extent.s + s0, e = call_.plan.element;
     part.extent = {1, 1, s1 - s0};
@@ -161,13 +177,20 @@ class GradientMap final : public Map {
   void (*nsc_)(const Gradient&, int64_t, int64_t);
 };
 
-class MomentsReduce final : public Reduce {
+class MomentsReduce : public Reduce {
  public:
+  virtual ~MomentsReduce() = default;
   MomentsReduce(const Call& call, Data x, const FinishTraining& finish)
       : call_(call), x_(x), finish_(finish) {}
 
-  void ncs(int64_t c0, int64_t c1, int64_t q0, int64_t q1, double* a, double* b) override {
-    call_.kernels->moments_ncs(call_.plan.extent, x_, c0, c1, q0, q1, a, b);
+  int inputs(Data* arrays) const override {
+    arrays[0] = x_;
+    return 1;
+  }
+  void ncs(int64_t c0, int64_t c1, int64_t q0, int64_t q1, double* a, double* b,
+           const Packed* packed) override {
+    Data x = packed ? Data{packed->p[0], packed->pitch} : x_;
+    call_.kernels->moments_ncs(call_.plan.extent, x, c0, c1, q0, q1, a, b);
   }
   void nsc(int64_t c0, int64_t c1, int64_t q0, int64_t q1, void* lanes, double* a,
            double* b) override {
@@ -183,19 +206,31 @@ class MomentsReduce final : public Reduce {
     call_.kernels->finish_training(finish_, x_.p, step, c0, c1, a, b);
   }
 
- private:
+ protected:
   const Call& call_;
   Data x_;
+
+ private:
   const FinishTraining& finish_;
 };
 
-class SumsReduce final : public Reduce {
+class SumsReduce : public Reduce {
  public:
+  virtual ~SumsReduce() = default;
   SumsReduce(const Call& call, const Gradient& args, const FinishGradient& finish)
       : call_(call), args_(args), finish_(finish) {}
 
-  void ncs(int64_t c0, int64_t c1, int64_t q0, int64_t q1, double* a, double* b) override {
-    call_.kernels->sums_ncs[call_.activation](args_, c0, c1, q0, q1, a, b);
+  int inputs(Data* arrays) const override {
+    int count = 0;
+    for (Data d : {args_.dy, args_.x, args_.y}) {
+      if (d.p) arrays[count++] = d;
+    }
+    return count;
+  }
+  void ncs(int64_t c0, int64_t c1, int64_t q0, int64_t q1, double* a, double* b,
+           const Packed* packed) override {
+    auto sums = call_.kernels->sums_ncs[call_.activation];
+    sums(packed ? from_packed(args_, *packed) : args_, c0, c1, q0, q1, a, b);
   }
   void nsc(int64_t c0, int64_t c1, int64_t q0, int64_t q1, void* lanes, double* a,
            double* b) override {
@@ -219,6 +254,38 @@ void* zeros(Workspace& workspace, int64_t bytes) {
   return std::memset(workspace.take(bytes), 0, bytes);
 }
 
+// The moments alone.
+class StatisticsReduce final : public MomentsReduce {
+ public:
+  StatisticsReduce(const Call& call, Data x, double* mean, double* m2)
+      : MomentsReduce(call, x, unused_), mean_(mean), m2_(m2) {}
+
+  void finish(int64_t c0, int64_t c1, const double* a, const double* b) override {
+    int64_t step = call_.plan.channels_last ? 1 : call_.plan.extent.s;
+    call_.kernels->finish_statistics(x_.p, step, c0, c1, a, b, mean_, m2_);
+  }
+
+ private:
+  static constexpr FinishTraining unused_ = {};
+  double *mean_, *m2_;
+};
+
+// The sums alone.
+class GradientSumsReduce final : public SumsReduce {
+ public:
+  GradientSumsReduce(const Call& call, const Gradient& args, double* sum_dy, double* dot)
+      : SumsReduce(call, args, unused_), sum_dy_(sum_dy), dot_(dot) {}
+
+  void finish(int64_t c0, int64_t c1, const double* a, const double* b) override {
+    std::memcpy(sum_dy_ + c0, a, (size_t)(c1 - c0) * sizeof(double));
+    std::memcpy(dot_ + c0, b, (size_t)(c1 - c0) * sizeof(double));
+  }
+
+ private:
+  static constexpr FinishGradient unused_ = {};
+  double *sum_dy_, *dot_;
+};
+
 // Where backward's mean and inv_std come from: a training forward, or running statistics.
 struct Statistics {
   const void *mean, *mean_low, *inv_std;
@@ -234,9 +301,7 @@ struct Gradients {
 int backward(Call& call, Gradient args, const Statistics& from, const void* weight, Gradients to) {
   const Kernels& kernels = *call.kernels;
   bool training = from.training();
-  call.need(args.dy.p);
-  call.need(args.x.p);
-  if (call.activation != bn_identity) call.need(args.y.p);
+  call.need_gradient_inputs(args);
   if (training) {
     for (const void* p : {from.mean, from.mean_low, from.inv_std}) call.need_per_channel(p);
   } else {
@@ -251,8 +316,10 @@ int backward(Call& call, Gradient args, const Statistics& from, const void* weig
     return bn_ok;
   }
 
+  FinishGradient finish = {};
+  SumsReduce reduce(call, args, finish);
   Workspace workspace;
-  int64_t scratch_bytes = reduce_scratch(call.plan);
+  int64_t scratch_bytes = reduce_scratch(call.plan, reduce);
   for (int64_t b : {bytes, bytes, bytes, bytes, bytes, scratch_bytes}) workspace.plan(b);
   if (!workspace.reserve()) return bn_no_memory;
   void *scale = workspace.take(bytes), *c1 = workspace.take(bytes), *c2 = workspace.take(bytes);
@@ -266,7 +333,7 @@ int backward(Call& call, Gradient args, const Statistics& from, const void* weig
   bool fresh = written != args.dy.p && written != args.x.p && written != args.y.p;
   StoreChoice stores(Pass::kBackward, call.traffic(), call.plan.workers(), written && fresh);
   args.stream = stores.stream();
-  FinishGradient finish = {
+  finish = {
       (double)call.plan.values(), weight, nullptr, to.dweight, to.dbias, scale, nullptr, nullptr};
   if (training) {
     args.mean = from.mean;
@@ -279,13 +346,12 @@ int backward(Call& call, Gradient args, const Statistics& from, const void* weig
     args.mean_low = low;
     finish.inv_std = inv_std;
     // scale and the unused bias, which lands in c1.
-    kernels.prepare_inference({from.eps, from.running_var, weight, nullptr, scale, c1, inv_std}, 0,
-                              c);
+    kernels.prepare_inference(
+        {from.eps, from.running_var, nullptr, weight, nullptr, scale, c1, inv_std}, 0, c);
   }
 
   Gradient only_residual = args;
   bool sums = to.dweight || to.dbias || (training && args.dx.p);
-  SumsReduce reduce(call, args, finish);
   GradientMap map(call, args, training);
   if (sums) {
     run_reduce_map(call.plan, scratch, reduce, args.dx.p ? &map : nullptr);
@@ -310,6 +376,49 @@ int backward(Call& call, Gradient args, const Statistics& from, const void* weig
   return bn_ok;
 }
 
+// y from x with given statistics; mean_low null for 0.
+int normalize(Call& call, Data x, Data residual, Out y, const void* mean, const void* mean_low,
+              PrepareInference prepare) {
+  Normalize args = {};
+  args.x = call.data(x.p, x.pitch);
+  args.residual = call.data(residual.p, residual.pitch);
+  args.y = call.out(y.p, y.pitch);
+  call.need(x.p);
+  call.need(y.p);
+  call.need_per_channel(mean);
+  if (call.status != bn_ok || call.empty()) return call.status;
+
+  Workspace workspace;
+  int64_t bytes = call.per_channel();
+  for (int i = 0; i < 3; i++) workspace.plan(bytes);
+  if (!workspace.reserve()) return bn_no_memory;
+  prepare.scale = workspace.take(bytes);
+  prepare.shift = workspace.take(bytes);
+  call.kernels->prepare_inference(prepare, 0, call.plan.extent.c);
+
+  args.extent = call.plan.extent;
+  args.mean = mean;
+  args.mean_low = mean_low ? mean_low : zeros(workspace, bytes);
+  args.scale = prepare.scale;
+  args.bias = prepare.shift;
+  args.slope = call.slope;
+  StoreChoice stores(Pass::kInference, call.traffic(), call.plan.workers(),
+                     y.p != x.p && y.p != residual.p);
+  args.stream = stores.stream();
+  NormalizeMap map(call, args);
+  run_map(call.plan, map);
+  return bn_ok;
+}
+
+int sum_only(const Call& call, Reduce& reduce) {
+  Workspace workspace;
+  int64_t bytes = reduce_scratch(call.plan, reduce);
+  workspace.plan(bytes);
+  if (!workspace.reserve()) return bn_no_memory;
+  run_reduce_map(call.plan, workspace.take(bytes), reduce, nullptr);
+  return bn_ok;
+}
+
 }  // namespace
 }  // namespace bn
 
@@ -325,34 +434,93 @@ int bn_inference(int isa, int threads, int dtype, int layout, int64_t n, int64_t
                  const void* running_var, const void* weight, const void* bias, double eps) {
   Call call(isa, threads, dtype, layout, n, c, s, activation, slope);
   if (call.status != bn_ok) return call.status;
-  bn::Normalize args = {};
-  args.x = call.data(x, x_pitch);
-  args.residual = call.data(residual, residual_pitch);
-  args.y = call.out(y, y_pitch);
-  call.need(x);
-  call.need(y);
-  call.need_per_channel(running_mean);
   call.need_per_channel(running_var);
+  bn::PrepareInference prepare = {eps, running_var, nullptr, weight, bias};
+  return bn::normalize(call, {x, x_pitch}, {residual, residual_pitch}, {y, y_pitch}, running_mean,
+                       nullptr, prepare);
+}
+
+int bn_normalize(int isa, int threads, int dtype, int layout, int64_t n, int64_t c, int64_t s,
+                 int activation, double slope, const void* x, int64_t x_pitch, const void* residual,
+                 int64_t residual_pitch, void* y, int64_t y_pitch, const void* mean,
+                 const void* mean_low, const void* inv_std, const void* weight, const void* bias) {
+  Call call(isa, threads, dtype, layout, n, c, s, activation, slope);
+  if (call.status != bn_ok) return call.status;
+  call.need_per_channel(mean_low);
+  call.need_per_channel(inv_std);
+  bn::PrepareInference prepare = {0, nullptr, inv_std, weight, bias};
+  return bn::normalize(call, {x, x_pitch}, {residual, residual_pitch}, {y, y_pitch}, mean, mean_low,
+                       prepare);
+}
+
+int bn_statistics(int isa, int threads, int dtype, int layout, int64_t n, int64_t c, int64_t s,
+                  const void* x, int64_t x_pitch, double* mean, double* m2) {
+  Call call(isa, threads, dtype, layout, n, c, s, bn_identity, 0);
+  if (call.status != bn_ok) return call.status;
+  bn::Data data = call.data(x, x_pitch);
+  call.need(x);
+  call.need_per_channel(mean);
+  call.need_per_channel(m2);
+  if (call.status != bn_ok || call.empty()) return call.status;
+  bn::StatisticsReduce reduce(call, data, mean, m2);
+  return bn::sum_only(call, reduce);
+}
+
+int bn_gradient_sums(int isa, int threads, int dtype, int layout, int64_t n, int64_t c, int64_t s,
+                     int activation, double slope, const void* dy, int64_t dy_pitch, const void* x,
+                     int64_t x_pitch, const void* y, int64_t y_pitch, const void* mean,
+                     const void* mean_low, double* sum_dy, double* dot) {
+  Call call(isa, threads, dtype, layout, n, c, s, activation, slope);
+  if (call.status != bn_ok) return call.status;
+  bn::Gradient args = call.gradient({dy, dy_pitch}, {x, x_pitch}, {y, y_pitch}, {}, {});
+  call.need_gradient_inputs(args);
+  for (const void* p : {mean, mean_low, (const void*)sum_dy, (const void*)dot}) {
+    call.need_per_channel(p);
+  }
+  if (call.status != bn_ok || call.empty()) return call.status;
+  args.extent = call.plan.extent;
+  args.mean = mean;
+  args.mean_low = mean_low;
+  args.slope = slope;
+  bn::GradientSumsReduce reduce(call, args, sum_dy, dot);
+  return bn::sum_only(call, reduce);
+}
+
+int bn_input_gradient(int isa, int threads, int dtype, int layout, int64_t n, int64_t c, int64_t s,
+                      int activation, double slope, const void* dy, int64_t dy_pitch, const void* x,
+                      int64_t x_pitch, const void* y, int64_t y_pitch, const void* weight,
+                      const void* mean, const void* mean_low, const void* inv_std,
+                      const double* sum_dy, const double* dot, double count, void* dx,
+                      int64_t dx_pitch, void* dresidual, int64_t dresidual_pitch) {
+  Call call(isa, threads, dtype, layout, n, c, s, activation, slope);
+  if (call.status != bn_ok) return call.status;
+  bn::Gradient args = call.gradient({dy, dy_pitch}, {x, x_pitch}, {y, y_pitch}, {dx, dx_pitch},
+                                    {dresidual, dresidual_pitch});
+  call.need_gradient_inputs(args);
+  call.need(dx);
+  for (const void* p : {mean, mean_low, inv_std, (const void*)sum_dy, (const void*)dot}) {
+    call.need_per_channel(p);
+  }
   if (call.status != bn_ok || call.empty()) return call.status;
 
   bn::Workspace workspace;
   int64_t bytes = call.per_channel();
   for (int i = 0; i < 3; i++) workspace.plan(bytes);
   if (!workspace.reserve()) return bn_no_memory;
-  void *scale = workspace.take(bytes), *shift = workspace.take(bytes);
-  bn::PrepareInference prepare = {eps, running_var, weight, bias, scale, shift, nullptr};
-  call.kernels->prepare_inference(prepare, 0, c);
-
+  void *scale = workspace.take(bytes), *c1 = workspace.take(bytes), *c2 = workspace.take(bytes);
+  bn::FinishGradient finish = {count, weight, inv_std, nullptr, nullptr, scale, c1, c2};
+  call.kernels->finish_gradient(finish, 0, c, sum_dy, dot);
   args.extent = call.plan.extent;
-  args.mean = running_mean;
-  args.mean_low = bn::zeros(workspace, bytes);
+  args.mean = mean;
+  args.mean_low = mean_low;
   args.scale = scale;
-  args.bias = shift;
+  args.c1 = c1;
+  args.c2 = c2;
   args.slope = slope;
-  bn::StoreChoice stores(bn::Pass::kInference, call.traffic(), call.plan.workers(),
-                         y != x && y != residual);
+  bn::StoreChoice stores(bn::Pass::kBackward, call.traffic(), call.plan.workers(),
+                         dx != dy && dx != x && dx != y);
   args.stream = stores.stream();
-  bn::NormalizeMap map(call, args);
+  bn::GradientMap map(call, args, true);
   bn::run_map(call.plan, map);
   return bn_ok;
 }
@@ -375,24 +543,26 @@ int bn_training(int isa, int threads, int dtype, int layout, int64_t n, int64_t 
   if (call.status != bn_ok || call.empty()) return call.status;
 
   bn::Workspace workspace;
-  int64_t bytes = call.per_channel(), scratch_bytes = bn::reduce_scratch(call.plan);
+  bn::FinishTraining finish = {};
+  bn::MomentsReduce reduce(call, args.x, finish);
+  int64_t bytes = call.per_channel(), scratch_bytes = bn::reduce_scratch(call.plan, reduce);
   for (int64_t b : {bytes, bytes, scratch_bytes}) workspace.plan(b);
   if (!workspace.reserve()) return bn_no_memory;
   void *scale = workspace.take(bytes), *shift = workspace.take(bytes);
   void* scratch = workspace.take(scratch_bytes);
 
-  bn::FinishTraining finish = {(double)call.plan.values(),
-                               eps,
-                               momentum,
-                               weight,
-                               bias,
-                               mean,
-                               mean_low,
-                               inv_std,
-                               scale,
-                               shift,
-                               running_mean,
-                               running_var};
+  finish = {(double)call.plan.values(),
+            eps,
+            momentum,
+            weight,
+            bias,
+            mean,
+            mean_low,
+            inv_std,
+            scale,
+            shift,
+            running_mean,
+            running_var};
   args.extent = call.plan.extent;
   args.mean = mean;
   args.mean_low = mean_low;
@@ -402,7 +572,6 @@ int bn_training(int isa, int threads, int dtype, int layout, int64_t n, int64_t 
   bn::StoreChoice stores(bn::Pass::kTraining, call.traffic(), call.plan.workers(),
                          y != x && y != residual);
   args.stream = stores.stream();
-  bn::MomentsReduce reduce(call, args.x, finish);
   bn::NormalizeMap map(call, args);
   bn::run_reduce_map(call.plan, scratch, reduce, &map);
   return bn_ok;

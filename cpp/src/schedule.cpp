@@ -1,6 +1,8 @@
 #include "schedule.h"
 
 #include <algorithm>
+#include <cstring>
+#include <numeric>
 
 #include "dispatch.h"
 #include "parallel.h"
@@ -48,7 +50,7 @@ void map_ncs(const Plan& plan, Map& map) {
     int64_t n0 = task / (across * along) * height, c0 = task / along % across * width;
     int64_t s0 = task % along * length;
     map.ncs(n0, std::min(n0 + height, e.n), c0, std::min(c0 + width, e.c), s0,
-            std::min(s0 + length, e.s), 0);
+            std::min(s0 + length, e.s), 0, nullptr);
   });
 }
 
@@ -60,37 +62,94 @@ void map_nsc(const Plan& plan, Map& map) {
   });
 }
 
+// Whether a tile's rows, a stride apart, crowd into so few sets of the L2 that they would drive
+// each other out before the second pass: a stride with a large power of two in it does that.
+bool crowds(const Plan& plan, int64_t width, const Data* inputs, int count) {
+  constexpr int64_t kWays = 16;
+  int64_t way = l2_bytes() / kWays, row = width * plan.extent.s * plan.element, ways = 0;
+  for (int i = 0; i < count; i++) {
+    int64_t step = std::gcd(inputs[i].pitch * plan.element, way);
+    int64_t covered = way / step * std::min(step, row);
+    ways += ceil_div(plan.extent.n * row, covered);
+  }
+  return ways > kWays / 2;
+}
+
+// How a reduction over channel tiles is done.
+struct Tiling {
+  int64_t width = 0;   // channels per tile; 0: not by tiles
+  int64_t ahead = 0;   // elements to prefetch ahead
+  int64_t packed = 0;  // bytes of an input's copy; 0: not copied
+  int inputs = 0;
+  Data input[3];
+
+  Tiling(const Plan& plan, const Reduce& reduce) {
+    if (plan.channels_last) return;
+    width = channels_per_tile(plan);
+    if (width == 0) return;
+    inputs = reduce.inputs(input);
+    int64_t tile = plan.values() * width * plan.element;
+    if (tile * inputs > l2_bytes() * 7 / 8) return;
+    if (crowds(plan, width, input, inputs)) {
+      packed = (tile + 63) / 64 * 64;
+    } else if (tile * inputs * 2 <= l2_bytes() * 7 / 8) {
+      // While a tile is mapped its successor, which lies right behind it in every sample, comes
+      // into L2: so reading and writing memory overlap.
+      ahead = width * plan.extent.s;
+    }
+  }
+
+  int64_t bytes() const { return packed * inputs; }
+};
+
 struct Scratch {
   double *a, *b;  // [segments][channels]
   char* lanes;    // [workers][kLaneBytes], channels last only
+  char* packed;   // [workers][Tiling::bytes()]
 
-  Scratch(const Plan& plan, void* memory) {
+  Scratch(const Plan& plan, const Tiling& tiling, void* memory) {
     int64_t count = plan.segments() * plan.extent.c;
     lanes = static_cast<char*>(memory);
-    int64_t lane_bytes = plan.channels_last ? plan.workers() * kLaneBytes : 0;
-    a = reinterpret_cast<double*>(lanes + lane_bytes);
+    packed = lanes + (plan.channels_last ? plan.workers() * kLaneBytes : 0);
+    a = reinterpret_cast<double*>(packed + plan.workers() * tiling.bytes());
     b = a + count;
   }
 };
 
-// A channel tile at a time: summed, then mapped while it is in L2. One trip to memory.
-void by_tiles(const Plan& plan, Scratch& scratch, int64_t width, Reduce& reduce, Map* map) {
+Packed pack(const Plan& plan, const Tiling& tiling, int64_t c0, int64_t c1, char* to) {
   const Extent& e = plan.extent;
-  int64_t segments = plan.segments(), per = plan.chunks_per_segment();
-  // While a tile is mapped its successor, which lies right behind it in every sample, comes into
-  // L2, if that holds both: so reading and writing memory overlap.
-  int64_t tile = plan.values() * width * plan.element * (plan.arrays - 1);
-  int64_t ahead = tile * 2 <= l2_bytes() * 7 / 8 ? width * e.s : 0;
-  parallel_for(plan.workers(), ceil_div(e.c, width), [&](int64_t task, int) {
+  int64_t row = (c1 - c0) * e.s * plan.element;
+  Packed packed = {{}, (c1 - c0) * e.s};
+  for (int i = 0; i < tiling.inputs; i++) {
+    const char* from = static_cast<const char*>(tiling.input[i].p) + c0 * e.s * plan.element;
+    for (int64_t n = 0; n < e.n; n++) {
+      std::memcpy(to + n * row, from + n * tiling.input[i].pitch * plan.element, (size_t)row);
+    }
+    packed.p[i] = to - c0 * e.s * plan.element;
+    to += tiling.packed;
+  }
+  return packed;
+}
+
+// A channel tile at a time: summed, then mapped while it is in L2. One trip to memory.
+void by_tiles(const Plan& plan, const Tiling& tiling, Scratch& scratch, Reduce& reduce, Map* map) {
+  const Extent& e = plan.extent;
+  int64_t segments = plan.segments(), per = plan.chunks_per_segment(), width = tiling.width;
+  parallel_for(plan.workers(), ceil_div(e.c, width), [&](int64_t task, int worker) {
     int64_t c0 = task * width, c1 = std::min(c0 + width, e.c), channels = c1 - c0;
     double *a = scratch.a + c0 * segments, *b = scratch.b + c0 * segments;
+    Packed copy, *packed = nullptr;
+    if (tiling.packed > 0) {
+      copy = pack(plan, tiling, c0, c1, scratch.packed + worker * tiling.bytes());
+      packed = &copy;
+    }
     for (int64_t p = 0; p < segments; p++) {
       reduce.ncs(c0, c1, p * per, std::min((p + 1) * per, plan.chunks()), a + p * channels,
-                 b + p * channels);
+                 b + p * channels, packed);
     }
     reduce.merge(channels, channels, segments, a, b);
     reduce.finish(c0, c1, a, b);
-    if (map) map->ncs(0, e.n, c0, c1, 0, e.s, c1 < e.c ? ahead : 0);
+    if (map) map->ncs(0, e.n, c0, c1, 0, e.s, c1 < e.c ? tiling.ahead : 0, packed);
   });
 }
 
@@ -105,7 +164,7 @@ void by_segments(const Plan& plan, Scratch& scratch, Reduce& reduce, Map* map) {
       reduce.nsc(c0, c1, q0, q1, scratch.lanes + worker * kLaneBytes, scratch.a + at,
                  scratch.b + at);
     } else {
-      reduce.ncs(c0, c1, q0, q1, scratch.a + at, scratch.b + at);
+      reduce.ncs(c0, c1, q0, q1, scratch.a + at, scratch.b + at, nullptr);
     }
   });
   // The merge reads segments * c pairs; only a large one is worth splitting.
@@ -133,16 +192,17 @@ void run_map(const Plan& plan, Map& map) {
   }
 }
 
-int64_t reduce_scratch(const Plan& plan) {
+int64_t reduce_scratch(const Plan& plan, const Reduce& reduce) {
   int64_t lanes = plan.channels_last ? plan.workers() * kLaneBytes : 0;
-  return lanes + 2 * plan.segments() * plan.extent.c * (int64_t)sizeof(double);
+  return lanes + plan.workers() * Tiling(plan, reduce).bytes() +
+         2 * plan.segments() * plan.extent.c * (int64_t)sizeof(double);
 }
 
 void run_reduce_map(const Plan& plan, void* memory, Reduce& reduce, Map* map) {
-  Scratch scratch(plan, memory);
-  int64_t width = plan.channels_last ? 0 : channels_per_tile(plan);
-  if (width > 0) {
-    by_tiles(plan, scratch, width, reduce, map);
+  Tiling tiling(plan, reduce);
+  Scratch scratch(plan, tiling, memory);
+  if (tiling.width > 0) {
+    by_tiles(plan, tiling, scratch, reduce, map);
   } else {
     by_segments(plan, scratch, reduce, map);
   }

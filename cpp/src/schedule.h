@@ -28,13 +28,21 @@ struct Plan {
   int workers() const;
 };
 
+// Inputs of a channel tile, copied side by side: sample n of the tile's channels c is at
+// p[i] + (n * pitch + c * s) elements, like in the array it was copied from.
+struct Packed {
+  const void* p[3];  // in the order of Reduce::inputs
+  int64_t pitch;
+};
+
 // The pass that writes.
 class Map {
  public:
   // Channels first: values [s0, s1) of channels [c0, c1) of samples [n0, n1); all values, unless it
   // is one channel of one sample. Meanwhile the inputs `ahead` elements further on are prefetched.
+  // packed, if not null, has the inputs that the sums were made of.
   virtual void ncs(int64_t n0, int64_t n1, int64_t c0, int64_t c1, int64_t s0, int64_t s1,
-                   int64_t ahead) = 0;
+                   int64_t ahead, const Packed* packed) = 0;
   // Channels last: rows [r0, r1).
   virtual void nsc(int64_t r0, int64_t r1) = 0;
 
@@ -45,7 +53,10 @@ class Map {
 // The pass that sums two things per channel, and what is made of the sums.
 class Reduce {
  public:
-  virtual void ncs(int64_t c0, int64_t c1, int64_t q0, int64_t q1, double* a, double* b) = 0;
+  // The arrays that are summed, at most three; their number is the return value.
+  virtual int inputs(Data* arrays) const = 0;
+  virtual void ncs(int64_t c0, int64_t c1, int64_t q0, int64_t q1, double* a, double* b,
+                   const Packed* packed) = 0;
   virtual void nsc(int64_t c0, int64_t c1, int64_t q0, int64_t q1, void* lanes, double* a,
                    double* b) = 0;
   virtual void merge(int64_t width, int64_t channels, int64_t segments, double* a, double* b) = 0;
@@ -58,7 +69,7 @@ class Reduce {
 void run_map(const Plan& plan, Map& map);
 
 // Bytes of scratch, aligned to 64, that run_reduce_map needs.
-int64_t reduce_scratch(const Plan& plan);
+int64_t reduce_scratch(const Plan& plan, const Reduce& reduce);
 // map may be null: only the sums are wanted.
 void run_reduce_map(const Plan& plan, void* scratch, Reduce& reduce, Map* map);
 

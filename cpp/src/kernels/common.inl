@@ -84,19 +84,24 @@ BN_INLINE void reduce_rows(int64_t n, int64_t width, E* lanes, Add add, Sink sin
   });
 }
 
-// Values [r0, r0 + n) of a channel, contiguous: where they lie if one sample holds them all, else
-// copied to buffer.
+// Values [r0, r0 + n) of a channel, contiguous: where they lie if that is so, else copied to
+// buffer.
 template <class S>
 BN_INLINE const S* run_at(const S* channel, int64_t pitch, int64_t s, int64_t r0, int64_t n,
                           S* buffer) {
   int64_t sample = r0 / s, i = r0 - sample * s;
   const S* p = channel + sample * pitch + i;
-  if (i + n <= s) return p;
+  if (i + n <= s || pitch == s) return p;
   for (int64_t done = 0; done < n;) {
     int64_t take = min(s - i, n - done);
-    for_lanes(take, [&](int64_t j, auto count) {
-      store(buffer + done + j, count, load(p + j, count, splat(Element<S>(0))));
-    });
+    Vec<Element<S>> zero = splat(Element<S>(0));
+    if (take >= 16) {
+      for (int64_t j = 0; j + 16 <= take; j += 16) store(buffer + done + j, load(p + j));
+      // The rest in one vector, over what is there already.
+      store(buffer + done + take - 16, load(p + take - 16));
+    } else {
+      store(buffer + done, take, load(p, take, zero));
+    }
     done += take;
     sample++;
     i = 0;

@@ -93,53 +93,54 @@ static inline void prefetch(const void*) {}
 #define BN_LANES(expression)                        \
   Vec<E> r;                                         \
   for (int i = 0; i < 16; i++) r.v[i] = expression; \
-  return r;
+  return r
 
 template <class E>
 static inline Vec<E> operator+(Vec<E> x, Vec<E> y) {
-  BN_LANES(x.v[i] + y.v[i])
+  BN_LANES(x.v[i] + y.v[i]);
 }
 template <class E>
 static inline Vec<E> operator-(Vec<E> x, Vec<E> y) {
-  BN_LANES(x.v[i] - y.v[i])
+  BN_LANES(x.v[i] - y.v[i]);
 }
 template <class E>
 static inline Vec<E> operator*(Vec<E> x, Vec<E> y) {
-  BN_LANES(x.v[i] * y.v[i])
+  BN_LANES(x.v[i] * y.v[i]);
 }
 template <class E>
-static inline Vec<E> operator/(Vec<E> x, Vec<E> y){BN_LANES(x.v[i] / y.v[i])} BN_INLINE
-    float root1(float x) {
-  return __builtin_sqrtf(x);
+static inline Vec<E> operator/(Vec<E> x, Vec<E> y) {
+  BN_LANES(x.v[i] / y.v[i]);
 }
+static inline float root1(float x) { return __builtin_sqrtf(x); }
 static inline double root1(double x) { return __builtin_sqrt(x); }
 template <class E>
-static inline Vec<E> root(Vec<E> x){BN_LANES(root1(x.v[i]))} BN_INLINE
-    float fma1(float x, float y, float z) {
-  return __builtin_fmaf(x, y, z);
+static inline Vec<E> root(Vec<E> x) {
+  BN_LANES(root1(x.v[i]));
 }
+static inline float fma1(float x, float y, float z) { return __builtin_fmaf(x, y, z); }
 static inline double fma1(double x, double y, double z) { return __builtin_fma(x, y, z); }
 // x * y + z and z - x * y, rounded once.
 template <class E>
 static inline Vec<E> fma(Vec<E> x, Vec<E> y, Vec<E> z) {
-  BN_LANES(fma1(x.v[i], y.v[i], z.v[i]))
+  BN_LANES(fma1(x.v[i], y.v[i], z.v[i]));
 }
 template <class E>
 static inline Vec<E> fnma(Vec<E> x, Vec<E> y, Vec<E> z) {
-  BN_LANES(fma1(-x.v[i], y.v[i], z.v[i]))
+  BN_LANES(fma1(-x.v[i], y.v[i], z.v[i]));
 }
 // x < 0 ? 0 : x, so NaN stays NaN.
 template <class E>
 static inline Vec<E> clamp0(Vec<E> x) {
-  BN_LANES(x.v[i] < 0 ? 0 : x.v[i])
+  BN_LANES(x.v[i] < 0 ? 0 : x.v[i]);
 }
 template <class E>
 static inline Vec<E> if_negative(Vec<E> x, Vec<E> then, Vec<E> otherwise) {
-  BN_LANES(x.v[i] < 0 ? then.v[i] : otherwise.v[i])
+  BN_LANES(x.v[i] < 0 ? then.v[i] : otherwise.v[i]);
 }
 template <class E>
-static inline Vec<E> if_not_positive(Vec<E> x, Vec<E> then, Vec<E> otherwise){
-    BN_LANES(x.v[i] <= 0 ? then.v[i] : otherwise.v[i])}
+static inline Vec<E> if_not_positive(Vec<E> x, Vec<E> then, Vec<E> otherwise) {
+  BN_LANES(x.v[i] <= 0 ? then.v[i] : otherwise.v[i]);
+}
 // low <= x <= high in every lane; false if one is NaN.
 static inline bool all_within(Vec<float> x, float low, float high) {
   bool all = true;

@@ -27,8 +27,8 @@ public record Activation(Kind kind, double slope) {
   /**
    * LeakyReLU.
    *
-   * @param slope the factor of negative values, finite and &gt; 0 (the backward pass reads the
-   *     sign of the input from the output)
+   * @param slope the factor of negative values, finite and &gt; 0 (the backward pass reads the sign
+   *     of the input from the output)
    */
   public static Activation leakyRelu(double slope) {
     if (!(slope > 0 && slope < Double.POSITIVE_INFINITY)) {

@@ -52,10 +52,14 @@ public final class Backends {
     if (failure != null) {
       throw new IllegalStateException(
           "the native library of batchnorm4j cannot be used on "
-              + System.getProperty("os.name") + " " + System.getProperty("os.arch") + ": "
+              + System.getProperty("os.name")
+              + " "
+              + System.getProperty("os.arch")
+              + ": "
               + failure.getMessage()
               + ". Add the classifier jar of this platform, or set -D"
-              + NativeLibrary.BACKEND_PROPERTY + "=java",
+              + NativeLibrary.BACKEND_PROPERTY
+              + "=java",
           failure);
     }
     return Native.INSTANCE;
@@ -81,7 +85,8 @@ public final class Backends {
     if (best() instanceof NativeBackend b) {
       return prefix + "native backend, " + lower(b.isa()) + ", up to " + b.threads() + " threads";
     }
-    return prefix + "java backend, because the native library is not used: "
+    return prefix
+        + "java backend, because the native library is not used: "
         + reason(NativeLibrary.failure());
   }
 

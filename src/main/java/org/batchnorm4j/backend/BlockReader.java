@@ -79,8 +79,7 @@ final class BlockReader<A> {
     }
   }
 
-  private void readPositions(
-      Problem problem, Chunks block, Tensor t, int i, int count, A row) {
+  private void readPositions(Problem problem, Chunks block, Tensor t, int i, int count, A row) {
     int channels = block.channels();
     long position = t.offset() + (block.firstValue() + i) * t.pitch() + block.channel();
     if (channels == t.pitch()) {

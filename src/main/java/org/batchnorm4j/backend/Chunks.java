@@ -6,9 +6,9 @@ package org.batchnorm4j.backend;
  * numbers are docs/numerics.md's; only the grouping into blocks is free, and chosen so that the
  * loops are long and memory is read in long runs.
  *
- * <p>A block lies in 16 rows: row g holds values 16g to 16g + 15 of every column, value {@code 16g +
- * lane} of a column at {@code column * columnStride + lane * laneStride}. Channels last, a row is 16
- * positions of memory as they are; channels first, 16 neighbouring values stay together.
+ * <p>A block lies in 16 rows: row g holds values 16g to 16g + 15 of every column, value {@code 16g
+ * + lane} of a column at {@code column * columnStride + lane * laneStride}. Channels last, a row is
+ * 16 positions of memory as they are; channels first, 16 neighbouring values stay together.
  */
 final class Chunks {
   /** Values of a chunk. */

@@ -234,7 +234,8 @@ final class DoubleKernels extends Kernels<double[]> {
   }
 
   @Override
-  void normalize(double[] x, double[] mean, double[] meanLow, double[] scale, double[] bias, int n) {
+  void normalize(
+      double[] x, double[] mean, double[] meanLow, double[] scale, double[] bias, int n) {
     for (int j = 0; j < n; j++) {
       x[j] = Math.fma((x[j] - mean[j]) - meanLow[j], scale[j], bias[j]);
     }

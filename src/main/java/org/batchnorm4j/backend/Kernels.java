@@ -27,7 +27,9 @@ abstract class Kernels<A> {
 
   abstract void write(Tensor to, long position, A from, int at, int length);
 
-  /** As {@link System#arraycopy}, which is slow where the compiler does not know the array's type. */
+  /**
+   * As {@link System#arraycopy}, which is slow where the compiler does not know the array's type.
+   */
   abstract void copy(A from, int at, A to, int toAt, int length);
 
   abstract double get(A from, int index);
@@ -40,7 +42,9 @@ abstract class Kernels<A> {
 
   // ----------------------------------------------------------------------------------- reductions
 
-  /** Lays columns that are behind each other, {@code length} values each, into rows of 16 values. */
+  /**
+   * Lays columns that are behind each other, {@code length} values each, into rows of 16 values.
+   */
   abstract void arrange(A linear, int columns, int length, A[] rows);
 
   /** First value, shift, S1 and S2 of every column. */

@@ -1,6 +1,9 @@
 package org.batchnorm4j.backend;
 
 import org.batchnorm4j.tensor.DType;
+import org.batchnorm4j.tensor.MemoryFormat;
+import org.batchnorm4j.tensor.Shape;
+import org.batchnorm4j.tensor.Tensor;
 
 /**
  * What every layer below {@code nn} knows of a batch norm: N samples of C channels of S values,
@@ -8,6 +11,20 @@ import org.batchnorm4j.tensor.DType;
  * this; (N, C) input is channels last with S = 1.
  */
 public record Problem(long n, long c, long s, Layout layout, DType dtype, Activation activation) {
+
+  /** The problem that a tensor of shape (N, C, ...) is, of a type other than I64. */
+  public static Problem of(Tensor x, Activation activation) {
+    Shape shape = x.shape();
+    long s = 1;
+    for (int i = 2; i < shape.rank(); i++) {
+      s *= shape.dim(i);
+    }
+    // With one position per sample the two formats are one: rows of C channels, pitch elements
+    // apart.
+    boolean rows = s == 1 || x.format() == MemoryFormat.CHANNELS_LAST;
+    Layout layout = rows ? Layout.NSC : Layout.NCS;
+    return new Problem(shape.dim(0), shape.dim(1), s, layout, x.dtype(), activation);
+  }
 
   /** Values per channel, N * S. */
   public long valuesPerChannel() {

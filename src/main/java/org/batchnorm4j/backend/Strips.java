@@ -3,10 +3,10 @@ package org.batchnorm4j.backend;
 import org.batchnorm4j.tensor.Tensor;
 
 /**
- * How element-by-element passes walk a tensor. Both layouts are rows of neighbouring elements, {@code
- * pitch} apart: a position of all channels, or a sample of all values of all channels. A strip is a
- * range of columns of all rows; it is visited in blocks of as many rows as make {@link #LENGTH}
- * elements, for which per-channel values are laid out once.
+ * How element-by-element passes walk a tensor. Both layouts are rows of neighbouring elements,
+ * {@code pitch} apart: a position of all channels, or a sample of all values of all channels. A
+ * strip is a range of columns of all rows; it is visited in blocks of as many rows as make {@link
+ * #LENGTH} elements, for which per-channel values are laid out once.
  */
 final class Strips<A> {
   /** Elements of a block: long enough for the loops, short enough that nine fit the L1 cache. */

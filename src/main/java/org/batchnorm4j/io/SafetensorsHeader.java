@@ -140,8 +140,7 @@ final class SafetensorsHeader {
         case "shape" -> shape = numbers(name, once(name, field, shape));
         case "data_offsets" -> offsets = numbers(name, once(name, field, offsets));
         default ->
-            throw tensorError(
-                name, field + ": unknown; known are dtype, shape and data_offsets");
+            throw tensorError(name, field + ": unknown; known are dtype, shape and data_offsets");
       }
     } while (skip(','));
     expect('}');

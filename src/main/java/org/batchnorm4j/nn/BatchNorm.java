@@ -517,12 +517,12 @@ public abstract sealed class BatchNorm extends Module
         + ")";
   }
 
-  private static String python(boolean value) {
+  static String python(boolean value) {
     return value ? "True" : "False";
   }
 
   /** Python's repr of a float, such as 0.1, 1.0 and 1e-05. */
-  private static String python(double value) {
+  static String python(double value) {
     if (value == 0 || Double.isInfinite(value)) {
       return value == 0 ? Double.toString(value) : "inf";
     }
@@ -547,18 +547,18 @@ public abstract sealed class BatchNorm extends Module
   }
 
   /**
-   * The options of a batch norm, by PyTorch's names and with its defaults.
+   * The options of a batch norm or an instance norm, by PyTorch's names and with its defaults.
    *
    * @param <T> what is built
    */
-  public static final class Builder<T extends BatchNorm> {
-    private final long numFeatures;
+  public static final class Builder<T extends Module> {
+    final long numFeatures;
     private final Function<Builder<T>, T> constructor;
-    private double eps = 1e-5;
-    private @Nullable Double momentum = 0.1;
-    private boolean affine = true;
-    private boolean trackRunningStats = true;
-    private DType dtype = DType.F32;
+    double eps = 1e-5;
+    @Nullable Double momentum = 0.1;
+    boolean affine = true;
+    boolean trackRunningStats = true;
+    DType dtype = DType.F32;
 
     Builder(long numFeatures, Function<Builder<T>, T> constructor) {
       if (numFeatures < 1) {
@@ -576,8 +576,8 @@ public abstract sealed class BatchNorm extends Module
     }
 
     /**
-     * The weight of a batch in the running statistics, finite; null for the average of all batches;
-     * 0.1 if not set.
+     * The weight of a batch in the running statistics, finite; null for the average of all batches,
+     * which an instance norm does not have; 0.1 if not set.
      */
     public Builder<T> momentum(@Nullable Double momentum) {
       checkMomentum(momentum);
@@ -585,13 +585,15 @@ public abstract sealed class BatchNorm extends Module
       return this;
     }
 
-    /** Whether there are weight and bias; true if not set. */
+    /** Whether there are weight and bias; if not set, true for batch, false for instance norm. */
     public Builder<T> affine(boolean affine) {
       this.affine = affine;
       return this;
     }
 
-    /** Whether there are running statistics; true if not set. */
+    /**
+     * Whether there are running statistics; if not set, true for batch, false for instance norm.
+     */
     public Builder<T> trackRunningStats(boolean trackRunningStats) {
       this.trackRunningStats = trackRunningStats;
       return this;
@@ -611,10 +613,10 @@ public abstract sealed class BatchNorm extends Module
     }
 
     /**
-     * The batch norm.
+     * The module.
      *
      * @throws IllegalArgumentException if eps is negative or NaN, or 0 where every forward would
-     *     use the batch's own statistics
+     *     use the batch's own statistics; or if momentum is null for an instance norm
      */
     public T build() {
       if (!(eps >= 0)) {

@@ -53,7 +53,7 @@ public final class CrossEntropyLoss implements AutoCloseable {
                 + targets[i]);
       }
     }
-    if (!Layer.isRowMajor(prediction)) {
+    if (!prediction.isRowMajor()) {
       throw new IllegalArgumentException(
           "prediction must be contiguous, but is " + prediction + "; copy it with to(...) first");
     }

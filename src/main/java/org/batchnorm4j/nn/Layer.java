@@ -117,7 +117,7 @@ abstract class Layer extends Module {
 
   /** Throws unless the elements of {@code x} lie in the order of its shape. */
   static void checkRowMajor(String layer, Tensor x) {
-    if (!isRowMajor(x)) {
+    if (!x.isRowMajor()) {
       throw new IllegalArgumentException(
           "x is "
               + order(x)
@@ -183,23 +183,7 @@ abstract class Layer extends Module {
 
   /** Whether {@code t} is contiguous and its elements lie in the order of those of {@code like}. */
   static boolean isSameOrder(Tensor t, Tensor like) {
-    return t.isContiguous() && t.format() == like.format() || isRowMajor(t) && isRowMajor(like);
-  }
-
-  /** Whether the elements lie in the order of the shape, without gaps. */
-  static boolean isRowMajor(Tensor t) {
-    if (!t.isContiguous()) {
-      return false;
-    }
-    if (t.format() == MemoryFormat.CHANNELS_FIRST) {
-      return true;
-    }
-    for (int i = 2; i < t.shape().rank(); i++) {
-      if (t.shape().dim(i) != 1) {
-        return false;
-      }
-    }
-    return true;
+    return t.isContiguous() && t.format() == like.format() || t.isRowMajor() && like.isRowMajor();
   }
 
   private static String order(Tensor t) {

@@ -4,7 +4,6 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.TreeSet;
 import org.batchnorm4j.backend.BatchNormBackend;
 import org.batchnorm4j.tensor.Shape;
 import org.batchnorm4j.tensor.Tensor;
@@ -166,26 +165,33 @@ public abstract class Module implements AutoCloseable {
     return all;
   }
 
+  /** {@link #loadStateDict(Map, boolean)}, strict. */
+  public final void loadStateDict(Map<String, Tensor> state) {
+    loadStateDict(state, true);
+  }
+
   /**
    * Copies the given values into this module's parameters and buffers. All or nothing: every name
    * and shape is checked first. As in PyTorch, files older than its counters load: without {@code
    * num_batches_tracked} the counter stays as it is, and shape [1] will do for a scalar.
    *
-   * @throws IllegalStateException in PyTorch's words, if a key is missing or unexpected or a shape
-   *     differs; or if a given tensor is closed
+   * @param strict whether a key that only one side has is an error; if not, it is left out
+   * @return the keys that only one side has; none if strict
+   * @throws IllegalStateException in PyTorch's words, if strict and a key is missing or unexpected,
+   *     or, strict or not, if a shape differs; or if a given tensor is closed
    */
-  public final void loadStateDict(Map<String, Tensor> state) {
+  public final IncompatibleKeys loadStateDict(Map<String, Tensor> state, boolean strict) {
     Map<String, Tensor> own = stateDict();
-    StringBuilder errors = new StringBuilder();
-    TreeSet<String> missing = new TreeSet<>(own.keySet());
+    List<String> missing = new ArrayList<>(own.keySet());
     missing.removeAll(state.keySet());
     missing.removeIf(key -> key.equals(COUNTER) || key.endsWith("." + COUNTER));
-    if (!missing.isEmpty()) {
+    List<String> unexpected = new ArrayList<>(state.keySet());
+    unexpected.removeAll(own.keySet());
+    StringBuilder errors = new StringBuilder();
+    if (strict && !missing.isEmpty()) {
       errors.append("\n\tMissing key(s) in state_dict: ").append(quoted(missing)).append(". ");
     }
-    TreeSet<String> unexpected = new TreeSet<>(state.keySet());
-    unexpected.removeAll(own.keySet());
-    if (!unexpected.isEmpty()) {
+    if (strict && !unexpected.isEmpty()) {
       errors
           .append("\n\tUnexpected key(s) in state_dict: ")
           .append(quoted(unexpected))
@@ -219,6 +225,7 @@ public abstract class Module implements AutoCloseable {
           }
         });
     collect("", (prefix, m) -> m.buffersLoaded());
+    return new IncompatibleKeys(List.copyOf(missing), List.copyOf(unexpected));
   }
 
   private static boolean fits(Shape given, Shape own) {

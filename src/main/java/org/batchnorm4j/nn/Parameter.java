@@ -3,8 +3,8 @@ package org.batchnorm4j.nn;
 import org.batchnorm4j.tensor.Tensor;
 
 /**
- * A trained tensor and its gradient, which has the same shape and type. Layers write the gradient in
- * {@code backward} (they do not accumulate); optimizers read it.
+ * A trained tensor and its gradient, which has the same shape and type. Layers write the gradient
+ * in {@code backward} (they do not accumulate); optimizers read it.
  *
  * @param value what the layer computes with
  * @param grad the gradient of the last backward

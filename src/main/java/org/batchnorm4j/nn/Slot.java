@@ -42,18 +42,23 @@ final class Slot implements AutoCloseable {
    * fail. {@link #adopt} completes the exchange; without it nothing has happened.
    */
   Tensor propose(Tensor other) {
+    return propose(other.dtype(), other.format(), other.shape());
+  }
+
+  /** What {@link #get} would give; otherwise as {@link #propose(Tensor)}. */
+  Tensor propose(DType dtype, MemoryFormat format, Shape shape) {
     Tensor last = current;
-    if (last != null && matches(last, other.dtype(), other.format(), other.shape())) {
+    if (last != null && matches(last, dtype, format, shape)) {
       proposedMemory = memory;
       proposed = last;
       return last;
     }
     Tensor held = memory;
-    if (held == null || held.dtype() != other.dtype() || held.size() < other.size()) {
-      held = Tensor.zeros(other.dtype(), other.size());
+    if (held == null || held.dtype() != dtype || held.size() < shape.size()) {
+      held = Tensor.zeros(dtype, shape.size());
     }
     proposedMemory = held;
-    proposed = held.view(other.format(), other.shape());
+    proposed = held.view(format, shape);
     return proposed;
   }
 

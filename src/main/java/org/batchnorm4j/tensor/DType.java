@@ -1,6 +1,8 @@
 package org.batchnorm4j.tensor;
 
-/** The type of a tensor's elements in memory. Half types are stored as 16 bits and computed in f32. */
+/**
+ * The type of a tensor's elements in memory. Half types are stored as 16 bits and computed in f32.
+ */
 public enum DType {
   /** IEEE 754 binary32, Java's {@code float}. */
   F32(4),

@@ -1,8 +1,8 @@
 package org.batchnorm4j.tensor;
 
 /**
- * Conversions between f32 and the 16-bit types: widening is exact, narrowing rounds to nearest even,
- * every NaN narrows to a quiet NaN. The same bits as the CPU's own conversions.
+ * Conversions between f32 and the 16-bit types: widening is exact, narrowing rounds to nearest
+ * even, every NaN narrows to a quiet NaN. The same bits as the CPU's own conversions.
  */
 public final class Half {
   private Half() {}
@@ -46,10 +46,12 @@ public final class Half {
     if (magnitude >= 0x477ff000) {
       return (short) (sign | 0x7c00);
     }
-    // Below the smallest normal: adding 0.5 puts the rounded multiple of 2^-24 in the low bits. Both
-    // are computed, for the same reason as above.
+    // Below the smallest normal: adding 0.5 puts the rounded multiple of 2^-24 in the low bits.
+    // Both
+    // are computed and one masked away, for the same reason as above.
     int subnormal = Float.floatToRawIntBits(Float.intBitsToFloat(magnitude) + 0.5f) - 0x3f000000;
     int normal = magnitude - 0x38000000 + 0xfff + (magnitude >>> 13 & 1) >>> 13;
-    return (short) (sign | (magnitude < 0x38800000 ? subnormal : normal));
+    int isSubnormal = magnitude - 0x38800000 >> 31;
+    return (short) (sign | subnormal & isSubnormal | normal & ~isSubnormal);
   }
 }

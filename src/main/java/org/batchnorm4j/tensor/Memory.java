@@ -15,11 +15,11 @@ import org.jspecify.annotations.Nullable;
 /**
  * The bytes behind one or more tensors, and when they are given back.
  *
- * <p>Memory we allocate is freed when its tensor is closed, unless a call is using it (the last such
- * call frees it) or a buffer on it was handed out (then, as without close, when nothing can reach it
- * any more). So closing can never pull memory from under native code, whatever other threads do.
- * Blocks up to {@link #UNCOUNTED_BYTES} are always left to reachability: counting their users would
- * cost more than the calls they are used in.
+ * <p>Memory we allocate is freed when its tensor is closed, unless a call is using it (the last
+ * such call frees it) or a buffer on it was handed out (then, as without close, when nothing can
+ * reach it any more). So closing can never pull memory from under native code, whatever other
+ * threads do. Blocks up to {@link #UNCOUNTED_BYTES} are always left to reachability: counting their
+ * users would cost more than the calls they are used in.
  */
 final class Memory {
   private static final long ALIGNMENT = 64;
@@ -48,7 +48,9 @@ final class Memory {
     long size = Math.multiplyExact(count, dtype.bytes());
     if (size > Integer.MAX_VALUE - 2 * ALIGNMENT) {
       throw new IllegalArgumentException(
-          "a tensor of " + size + " bytes is more than the 2 GiB that one tensor may have; split it"
+          "a tensor of "
+              + size
+              + " bytes is more than the 2 GiB that one tensor may have; split it"
               + " along its first dimension");
     }
     if (!NativeLibrary.isLoaded()) {

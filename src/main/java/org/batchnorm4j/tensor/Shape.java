@@ -2,7 +2,9 @@ package org.batchnorm4j.tensor;
 
 import java.util.Arrays;
 
-/** The immutable dimensions of a tensor, outermost first. A shape without dimensions is a scalar's. */
+/**
+ * The immutable dimensions of a tensor, outermost first. A shape without dimensions is a scalar's.
+ */
 public final class Shape {
   private final long[] dims;
   private final long size;
@@ -55,6 +57,12 @@ public final class Shape {
     long[] copy = dims.clone();
     copy[i] = size;
     return new Shape(copy);
+  }
+
+  /** Whether the last dimensions are all of {@code other}'s. */
+  public boolean endsWith(Shape other) {
+    int from = dims.length - other.dims.length;
+    return from >= 0 && Arrays.equals(dims, from, dims.length, other.dims, 0, other.dims.length);
   }
 
   @Override

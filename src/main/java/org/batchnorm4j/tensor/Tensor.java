@@ -20,8 +20,8 @@ import java.util.Objects;
  *
  * <p>{@link #close} gives the memory back at once; without it the garbage collector does in its own
  * time. Any use of a closed tensor is an {@link IllegalStateException}. A view ({@link #reshape},
- * {@link #narrow}) shares the memory of the tensor it was made from and ends with it; closing a view
- * does nothing.
+ * {@link #narrow}) shares the memory of the tensor it was made from and ends with it; closing a
+ * view does nothing.
  *
  * <p>Reading from many threads is safe; writing is up to the caller to order.
  */
@@ -107,8 +107,8 @@ public final class Tensor implements AutoCloseable {
   }
 
   /**
-   * An f32 view, without a copy, of a direct buffer in native order, from its position to its limit.
-   * The buffer's position stays where it is.
+   * An f32 view, without a copy, of a direct buffer in native order, from its position to its
+   * limit. The buffer's position stays where it is.
    *
    * @throws IllegalArgumentException if the buffer is not direct, is read-only, is not in native
    *     order, or does not hold exactly the shape's elements
@@ -123,15 +123,18 @@ public final class Tensor implements AutoCloseable {
     checkFormat(format, shape);
     if (buffer.remaining() != shape.size()) {
       throw new IllegalArgumentException(
-          "the FloatBuffer has " + buffer.remaining() + " elements from position to limit, shape "
-              + shape + " needs " + shape.size());
+          "the FloatBuffer has "
+              + buffer.remaining()
+              + " elements from position to limit, shape "
+              + shape
+              + " needs "
+              + shape.size());
     }
     return new Tensor(
         Memory.wrap(buffer), true, 0, shape, DType.F32, format, densePitch(format, shape));
   }
 
-  private static void checkWrapped(
-      boolean direct, boolean readOnly, ByteOrder order, String what) {
+  private static void checkWrapped(boolean direct, boolean readOnly, ByteOrder order, String what) {
     if (!direct) {
       throw new IllegalArgumentException(
           "the " + what + " is on the heap; wrap a direct buffer, or copy with Tensor.of");
@@ -142,7 +145,12 @@ public final class Tensor implements AutoCloseable {
     }
     if (order != ByteOrder.nativeOrder()) {
       throw new IllegalArgumentException(
-          "the " + what + " is " + order + ", expected " + ByteOrder.nativeOrder()
+          "the "
+              + what
+              + " is "
+              + order
+              + ", expected "
+              + ByteOrder.nativeOrder()
               + ": call order(ByteOrder.nativeOrder()) on the ByteBuffer it was made from");
     }
   }
@@ -199,6 +207,11 @@ public final class Tensor implements AutoCloseable {
     return contiguous;
   }
 
+  /** Whether the elements lie in the order of the shape, without gaps. */
+  public boolean isRowMajor() {
+    return isContiguous() && (format == MemoryFormat.CHANNELS_FIRST || spatial() == 1);
+  }
+
   // --------------------------------------------------------------------------------------- views
 
   /**
@@ -211,8 +224,14 @@ public final class Tensor implements AutoCloseable {
     Shape target = Shape.of(newShape);
     if (target.size() != shape.size()) {
       throw new IllegalArgumentException(
-          "shape " + target + " has " + target.size() + " elements, the tensor of shape " + shape
-              + " has " + shape.size());
+          "shape "
+              + target
+              + " has "
+              + target.size()
+              + " elements, the tensor of shape "
+              + shape
+              + " has "
+              + shape.size());
     }
     if (format != MemoryFormat.CHANNELS_FIRST || !isContiguous()) {
       throw new IllegalArgumentException(
@@ -231,8 +250,12 @@ public final class Tensor implements AutoCloseable {
     checkFormat(newFormat, newShape);
     if (!isContiguous() || newShape.size() > size()) {
       throw new IllegalArgumentException(
-          "a view of shape " + newShape + " needs a contiguous tensor of at least "
-              + newShape.size() + " elements, but this is " + this);
+          "a view of shape "
+              + newShape
+              + " needs a contiguous tensor of at least "
+              + newShape.size()
+              + " elements, but this is "
+              + this);
     }
     long dense = densePitch(newFormat, newShape);
     return new Tensor(memory, false, offset, newShape, dtype, newFormat, dense);
@@ -249,8 +272,14 @@ public final class Tensor implements AutoCloseable {
     }
     if (from < 0 || length < 0 || from > shape.dim(dim) - length) {
       throw new IllegalArgumentException(
-          "from = " + from + ", length = " + length + " does not lie within dimension " + dim
-              + " of shape " + shape);
+          "from = "
+              + from
+              + ", length = "
+              + length
+              + " does not lie within dimension "
+              + dim
+              + " of shape "
+              + shape);
     }
     long spatial = spatial();
     long step;
@@ -454,10 +483,6 @@ public final class Tensor implements AutoCloseable {
     return Math.toIntExact(size());
   }
 
-  private boolean isRowMajor() {
-    return isContiguous() && (format == MemoryFormat.CHANNELS_FIRST || spatial() == 1);
-  }
-
   private long position(long[] index) {
     if (index.length != shape.rank()) {
       throw new IllegalArgumentException(
@@ -562,8 +587,7 @@ public final class Tensor implements AutoCloseable {
       return false;
     }
     long begin = memory == other.memory ? offset * dtype.bytes() : address();
-    long otherBegin =
-        memory == other.memory ? other.offset * other.dtype.bytes() : other.address();
+    long otherBegin = memory == other.memory ? other.offset * other.dtype.bytes() : other.address();
     return begin < otherBegin + other.extent && otherBegin < begin + extent;
   }
 

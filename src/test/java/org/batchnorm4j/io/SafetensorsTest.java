@@ -140,10 +140,13 @@ class SafetensorsTest {
   void readsWhatTheFormatAllows() throws IOException {
     Path file =
         file(
-            " { \"\\u0061\\/\\n\" : {\"shape\" : [ 2 , 1 ] ,\t\"data_offsets\":[0,8],"
-                    .substring(1)
+            " { \"\\u0061\\/\\n\" : {\"shape\" : [ 2 , 1 ] ,\t\"data_offsets\":[0,8],".substring(1)
                 + "\n\"dtype\":\"F32\"}, \"__metadata__\": {} }  \n",
-            ByteBuffer.allocate(8).order(ByteOrder.LITTLE_ENDIAN).putFloat(1.5f).putFloat(2).array());
+            ByteBuffer.allocate(8)
+                .order(ByteOrder.LITTLE_ENDIAN)
+                .putFloat(1.5f)
+                .putFloat(2)
+                .array());
     Map<String, Tensor> tensors = Safetensors.read(file);
     assertArrayEquals(new float[] {1.5f, 2}, tensors.get("a/\n").toFloatArray());
   }
@@ -155,53 +158,73 @@ class SafetensorsTest {
       delimiter = '|',
       quoteCharacter = '`',
       value = {
-        // header                                                                   | says
-        "x                                                                          | byte 0: expected '{'",
-        " []                                                                        | byte 0: expected '{'",
-        "{                                                                          | expected '\"'",
-        "{\"a                                                                       | a string does not end",
-        "{\"a\\                                                                     | a string does not end",
-        "{\"a\\q\":                                                                 | unknown escape \\q",
-        "{\"a\\u12g4\":                                                             | four hexadecimal digits",
-        "{\"a\\u12\":                                                               | four hexadecimal digits",
-        "{\"a\"}                                                                    | expected ':'",
-        "{\"a\":1}                                                                  | expected '{'",
-        "{\"a\":{}}                                                                 | expected '\"'",
-        "{\"a\":{\"dtype\":[[[[[[[[]]]]]]]]}}                                       | expected '\"'",
-        "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}            | expected '}'",
-        "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}},          | something follows",
-        "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},}          | expected '\"'",
-        "{\"__metadata__\":{\"a\":1}}                                               | expected '\"'",
-        "{\"__metadata__\":{},\"__metadata__\":{}}                                  | \"__metadata__\" comes twice",
-        "{\"a\":{\"shape\":[2],\"data_offsets\":[0,8]}}                             | tensor \"a\": dtype is missing",
-        "{\"a\":{\"dtype\":\"F32\",\"data_offsets\":[0,8]}}                         | tensor \"a\": shape is missing",
-        "{\"a\":{\"dtype\":\"F32\",\"shape\":[2]}}                                  | tensor \"a\": data_offsets is missing",
-        "{\"a\":{\"dtype\":\"F32\",\"dtype\":\"F32\"}}                              | tensor \"a\": dtype comes twice",
-        "{\"a\":{\"type\":\"F32\"}}                                                 | tensor \"a\": type: unknown",
-        "{\"a\":{\"dtype\":\"U8\",\"shape\":[8],\"data_offsets\":[0,8]}}            | tensor \"a\": dtype \"U8\" is not one of [F32",
-        "{\"a\":{\"dtype\":\"f32\",\"shape\":[2],\"data_offsets\":[0,8]}}           | tensor \"a\": dtype \"f32\" is not",
-        "{\"a\":{\"dtype\":32,\"shape\":[2],\"data_offsets\":[0,8]}}                | expected '\"'",
-        "{\"a\":{\"dtype\":\"F32\",\"shape\":2,\"data_offsets\":[0,8]}}             | expected '['",
-        "{\"a\":{\"dtype\":\"F32\",\"shape\":[-2],\"data_offsets\":[0,8]}}          | tensor \"a\": shape: expected a whole number",
-        "{\"a\":{\"dtype\":\"F32\",\"shape\":[02],\"data_offsets\":[0,8]}}          | tensor \"a\": shape: expected a whole number",
-        "{\"a\":{\"dtype\":\"F32\",\"shape\":[2.0],\"data_offsets\":[0,8]}}         | expected ']'",
-        "{\"a\":{\"dtype\":\"F32\",\"shape\":[9223372036854775808],\"data_offsets\":[0,8]}} | 19 digits is too large",
-        "{\"a\":{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,8]}} | tensor \"a\": shape [4294967296, 4294967296] has more",
-        "{\"a\":{\"dtype\":\"F32\",\"shape\":[4611686018427387904],\"data_offsets\":[0,0]}} | tensor \"a\": data_offsets are 0 bytes, but",
-        "{\"a\":{\"dtype\":\"F32\",\"shape\":[3],\"data_offsets\":[0,8]}}           | tensor \"a\": data_offsets are 8 bytes, but F32 of shape [3]",
-        "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,7]}}           | tensor \"a\": data_offsets are 7 bytes",
-        "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[8,0]}}           | data_offsets: expected [begin, end], but got [8, 0]",
-        "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8,8]}}         | data_offsets: expected [begin, end]",
-        "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}           | tensor \"a\": data_offsets begin at 4 after a gap",
-        "{\"a\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16]}}          | tensor \"a\": data_offsets end at 16, but the file has only 8",
-        "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}           | its tensors end at 4, but it has 8",
-        "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}} | tensor \"b\": data_offsets begin at 4 and overlap",
-        "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}} | tensor \"b\": data_offsets begin at 0 and overlap",
-        "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"a\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[8,8]}} | \"a\" comes twice",
-        "{\"a\":{\"dtype\":\"F32\",\"shape\":[1000000000],\"data_offsets\":[0,4000000000]}} | more than the 2 GiB",
+        "x | byte 0: expected '{'",
+        " [] | byte 0: expected '{'",
+        "{ | expected '\"'",
+        "{'a | a string does not end",
+        "{'a\\ | a string does not end",
+        "{'a\\q': | unknown escape \\q",
+        "{'a\\u12g4': | four hexadecimal digits",
+        "{'a\\u12': | four hexadecimal digits",
+        "{'a'} | expected ':'",
+        "{'a':1} | expected '{'",
+        "{'a':{}} | expected '\"'",
+        "{'a':{'dtype':[[[[[[[[]]]]]]]]}} | expected '\"'",
+        "{'a':{'dtype':'F32','shape':[2],'data_offsets':[0,8]} | expected '}'",
+        "{'a':{'dtype':'F32','shape':[2],'data_offsets':[0,8]}}, | something follows",
+        "{'a':{'dtype':'F32','shape':[2],'data_offsets':[0,8]},} | expected '\"'",
+        "{'__metadata__':{'a':1}} | expected '\"'",
+        "{'__metadata__':{},'__metadata__':{}} | \"__metadata__\" comes twice",
+        "{'a':{'shape':[2],'data_offsets':[0,8]}} | tensor \"a\": dtype is missing",
+        "{'a':{'dtype':'F32','data_offsets':[0,8]}} | tensor \"a\": shape is missing",
+        "{'a':{'dtype':'F32','shape':[2]}} | tensor \"a\": data_offsets is missing",
+        "{'a':{'dtype':'F32','dtype':'F32'}} | tensor \"a\": dtype comes twice",
+        "{'a':{'type':'F32'}} | tensor \"a\": type: unknown",
+        "{'a':{'dtype':'U8','shape':[8],'data_offsets':[0,8]}} | "
+            + "tensor \"a\": dtype \"U8\" is not one of [F32",
+        "{'a':{'dtype':'f32','shape':[2],'data_offsets':[0,8]}} | "
+            + "tensor \"a\": dtype \"f32\" is not",
+        "{'a':{'dtype':32,'shape':[2],'data_offsets':[0,8]}} | expected '\"'",
+        "{'a':{'dtype':'F32','shape':2,'data_offsets':[0,8]}} | expected '['",
+        "{'a':{'dtype':'F32','shape':[-2],'data_offsets':[0,8]}} | "
+            + "tensor \"a\": shape: expected a whole number",
+        "{'a':{'dtype':'F32','shape':[02],'data_offsets':[0,8]}} | "
+            + "tensor \"a\": shape: expected a whole number",
+        "{'a':{'dtype':'F32','shape':[2.0],'data_offsets':[0,8]}} | expected ']'",
+        "{'a':{'dtype':'F32','shape':[9223372036854775808],'data_offsets':[0,8]}} | "
+            + "19 digits is too large",
+        "{'a':{'dtype':'F32','shape':[4294967296,4294967296],'data_offsets':[0,8]}} | "
+            + "tensor \"a\": shape [4294967296, 4294967296] has more",
+        "{'a':{'dtype':'F32','shape':[4611686018427387904],'data_offsets':[0,0]}} | "
+            + "tensor \"a\": data_offsets are 0 bytes, but",
+        "{'a':{'dtype':'F32','shape':[3],'data_offsets':[0,8]}} | "
+            + "tensor \"a\": data_offsets are 8 bytes, but F32 of shape [3]",
+        "{'a':{'dtype':'F32','shape':[1],'data_offsets':[0,7]}} | "
+            + "tensor \"a\": data_offsets are 7 bytes",
+        "{'a':{'dtype':'F32','shape':[2],'data_offsets':[8,0]}} | "
+            + "data_offsets: expected [begin, end], but got [8, 0]",
+        "{'a':{'dtype':'F32','shape':[2],'data_offsets':[0,8,8]}} | "
+            + "data_offsets: expected [begin, end]",
+        "{'a':{'dtype':'F32','shape':[1],'data_offsets':[4,8]}} | "
+            + "tensor \"a\": data_offsets begin at 4 after a gap",
+        "{'a':{'dtype':'F32','shape':[4],'data_offsets':[0,16]}} | "
+            + "tensor \"a\": data_offsets end at 16, but the file has only 8",
+        "{'a':{'dtype':'F32','shape':[1],'data_offsets':[0,4]}} | "
+            + "its tensors end at 4, but it has 8",
+        "{'a':{'dtype':'F32','shape':[2],'data_offsets':[0,8]},"
+            + "'b':{'dtype':'F32','shape':[1],'data_offsets':[4,8]}} | "
+            + "tensor \"b\": data_offsets begin at 4 and overlap",
+        "{'a':{'dtype':'F32','shape':[2],'data_offsets':[0,8]},"
+            + "'b':{'dtype':'F32','shape':[2],'data_offsets':[0,8]}} | "
+            + "tensor \"b\": data_offsets begin at 0 and overlap",
+        "{'a':{'dtype':'F32','shape':[2],'data_offsets':[0,8]},"
+            + "'a':{'dtype':'F32','shape':[0],'data_offsets':[8,8]}} | "
+            + "\"a\" comes twice",
+        "{'a':{'dtype':'F32','shape':[1000000000],'data_offsets':[0,4000000000]}} | "
+            + "more than the 2 GiB",
       })
   void aDamagedHeaderIsNamed(String header, String says) throws IOException {
-    Path file = file(header, new byte[8]);
+    Path file = file(header.replace('\'', '"'), new byte[8]);
     IOException e = assertThrows(IOException.class, () -> Safetensors.read(file));
     assertTrue(e.getMessage().startsWith(file + ": "), e.getMessage());
     assertTrue(e.getMessage().contains(says), e.getMessage());
@@ -312,8 +335,7 @@ class SafetensorsTest {
     Tensor closed = Tensor.zeros(5000);
     closed.close();
 
-    assertThrows(
-        IllegalStateException.class, () -> Safetensors.write(file, Map.of("a", closed)));
+    assertThrows(IllegalStateException.class, () -> Safetensors.write(file, Map.of("a", closed)));
 
     assertArrayEquals(before, Files.readAllBytes(file));
     try (Stream<Path> files = Files.list(dir)) {

@@ -144,7 +144,7 @@ class BatchNormStateTest {
     // What a module does not have is unexpected.
     refused(
         "Error(s) in loading state_dict for BatchNorm3d:\n"
-            + "\tUnexpected key(s) in state_dict: \"bias\", \"weight\". ",
+            + "\tUnexpected key(s) in state_dict: \"weight\", \"bias\". ",
         BatchNorm3d.builder(3).affine(false).build(),
         given());
     Map<String, Tensor> two = given();
@@ -161,5 +161,56 @@ class BatchNormStateTest {
         "Error(s) in loading state_dict for BatchNorm1d:\n\tclosed tensor for running_var.",
         new BatchNorm1d(3),
         closed);
+  }
+
+  @Test
+  void missingKeysAreNamedInTheModulesOrder() {
+    refused(
+        "Error(s) in loading state_dict for BatchNorm2d:\n"
+            + "\tMissing key(s) in state_dict: \"weight\", \"bias\", \"running_mean\","
+            + " \"running_var\". ",
+        new BatchNorm2d(3),
+        Map.of());
+  }
+
+  @Test
+  void notStrictLoadsWhatBothSidesHave() {
+    BatchNorm2d bn = new BatchNorm2d(3);
+    bn.forward(Tensor.of(new float[24], 2, 3, 2, 2));
+    Map<String, Tensor> state = given();
+    state.remove("running_mean");
+    state.remove("num_batches_tracked");
+    state.put("y", Tensor.zeros(1));
+    state.put("x", Tensor.zeros(1));
+    IncompatibleKeys keys = bn.loadStateDict(state, false);
+    // As in PyTorch, a missing counter is no missing key where the state has no version.
+    assertEquals(new IncompatibleKeys(List.of("running_mean"), List.of("y", "x")), keys);
+    assertArrayEquals(new float[] {1, 2, 3}, bn.weight().value().toFloatArray());
+    assertArrayEquals(new float[] {10, 11, 12}, bn.runningVar().toFloatArray());
+    assertArrayEquals(new float[3], bn.runningMean().toFloatArray());
+    assertEquals(1, bn.numBatchesTracked().getLong());
+
+    assertEquals(
+        new IncompatibleKeys(KEYS.subList(0, 4), List.of()), bn.loadStateDict(Map.of(), false));
+    assertEquals(1, bn.numBatchesTracked().getLong());
+    assertEquals(
+        new IncompatibleKeys(List.of(), List.of()),
+        new BatchNorm2d(3).loadStateDict(given(), true));
+  }
+
+  @Test
+  void aSizeMismatchIsAnErrorEvenIfNotStrict() {
+    Map<String, Tensor> state = given();
+    state.remove("running_mean");
+    state.put("x", Tensor.zeros(1));
+    state.put("bias", Tensor.zeros(3, 1));
+    BatchNorm1d bn = new BatchNorm1d(3);
+    Exception e = assertThrows(IllegalStateException.class, () -> bn.loadStateDict(state, false));
+    assertEquals(
+        "Error(s) in loading state_dict for BatchNorm1d:\n"
+            + "\tsize mismatch for bias: copying a param with shape torch.Size([3, 1]) from"
+            + " checkpoint, the shape in current model is torch.Size([3]).",
+        e.getMessage());
+    assertArrayEquals(new float[] {1, 1, 1}, bn.weight().value().toFloatArray());
   }
 }

@@ -19,7 +19,7 @@ final class GradientCheck {
    */
   static void check(Module module, Tensor x, double step, double tolerance) {
     Tensor y = module.forward(x);
-    Tensor dy = PyTorch.random(4711, y.shape().toArray());
+    Tensor dy = PyTorch.random(4711, y.dtype(), y.format(), y.shape().toArray());
     double[] weights = dy.toDoubleArray();
     double[] dx = module.backward(dy).toDoubleArray();
     check("x", module, x, x, dx, weights, step, tolerance);
@@ -43,14 +43,14 @@ final class GradientCheck {
     for (double g : gradient) {
       scale = Math.max(scale, Math.abs(g));
     }
-    float[] values = moved.toFloatArray();
+    double[] values = moved.toDoubleArray();
     for (int k = 0; k < Math.min(ELEMENTS, values.length); k++) {
       int i = (int) ((long) k * values.length / Math.min(ELEMENTS, values.length));
-      float[] changed = values.clone();
-      changed[i] = (float) (values[i] + step);
+      double[] changed = values.clone();
+      changed[i] = values[i] + step;
       moved.copyFrom(changed);
       double up = weighted(module, x, weights);
-      changed[i] = (float) (values[i] - step);
+      changed[i] = values[i] - step;
       moved.copyFrom(changed);
       double down = weighted(module, x, weights);
       moved.copyFrom(values);

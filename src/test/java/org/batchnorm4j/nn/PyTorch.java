@@ -4,13 +4,18 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.fail;
 
 import java.util.SplittableRandom;
+import org.batchnorm4j.tensor.DType;
+import org.batchnorm4j.tensor.MemoryFormat;
+import org.batchnorm4j.tensor.Shape;
 import org.batchnorm4j.tensor.Tensor;
 import org.bytedeco.javacpp.DoublePointer;
 import org.bytedeco.pytorch.BoolOptional;
 import org.bytedeco.pytorch.ScalarTypeOptional;
 import org.bytedeco.pytorch.TensorArrayRefOptional;
+import org.bytedeco.pytorch.TensorOptional;
 import org.bytedeco.pytorch.TensorOptions;
 import org.bytedeco.pytorch.global.torch;
+import org.jspecify.annotations.Nullable;
 
 /** PyTorch as the oracle: our f32 values, computed with in f64. */
 public final class PyTorch {
@@ -65,10 +70,20 @@ public final class PyTorch {
     }
   }
 
-  /** A tensor of normally distributed values. */
+  /** Null for none. */
+  public static TensorOptional optional(org.bytedeco.pytorch.@Nullable Tensor t) {
+    return t == null ? new TensorOptional() : new TensorOptional(t);
+  }
+
+  /** An f32 tensor of normally distributed values. */
   public static Tensor random(long seed, long... shape) {
+    return random(seed, DType.F32, MemoryFormat.CHANNELS_FIRST, shape);
+  }
+
+  /** A tensor of normally distributed values: the same ones for a seed, whatever the format. */
+  public static Tensor random(long seed, DType dtype, MemoryFormat format, long... shape) {
     SplittableRandom random = new SplittableRandom(seed);
-    Tensor t = Tensor.zeros(shape);
+    Tensor t = Tensor.zeros(dtype, format, Shape.of(shape));
     double[] values = new double[(int) t.size()];
     for (int i = 0; i < values.length; i++) {
       values[i] = random.nextGaussian();

@@ -223,7 +223,7 @@ class TorchOracleTest {
 
   private static BatchNorm module(Config config) {
     long c = config.shape.dim(1);
-    BatchNorm.Builder<?> builder =
+    BatchNorm.Builder<? extends BatchNorm> builder =
         switch (config.dims) {
           case 1 -> BatchNorm1d.builder(c);
           case 2 -> BatchNorm2d.builder(c);

@@ -3,7 +3,9 @@ package org.batchnorm4j.examples;
 import java.util.Locale;
 import org.batchnorm4j.tensor.Tensor;
 
-/** The mean and standard deviation of each channel of an (N, C, ...) tensor, as examples print them. */
+/**
+ * The mean and standard deviation of each channel of an (N, C, ...) tensor, as examples print them.
+ */
 record ChannelStats(double[] mean, double[] std) {
 
   static ChannelStats of(Tensor t) {
@@ -40,6 +42,9 @@ record ChannelStats(double[] mean, double[] std) {
     }
     // Adding 0 turns -0.0 into 0.0.
     return String.format(
-        Locale.ROOT, "%.3f .. %.3f", Math.round(min * 1e3) / 1e3 + 0, Math.round(max * 1e3) / 1e3 + 0);
+        Locale.ROOT,
+        "%.3f .. %.3f",
+        Math.round(min * 1e3) / 1e3 + 0,
+        Math.round(max * 1e3) / 1e3 + 0);
   }
 }

@@ -66,7 +66,7 @@ final class Compare implements Callable<Integer> {
     List<Panel> panels = new ArrayList<>();
     try (Regression random = Regression.random(1000, 10, new Random(1));
         Regression real = Regression.lastColumnOf(housing, new Random(1))) {
-      print.println("Random data: the sum of 10 features and a little noise, 1000 samples");
+      print.println("Random data: the sum of 10 features of one scale, and a little noise");
       panels.add(compare(print, "Random data", random));
       print.println("Boston housing: median home value from 13 features of very different scales");
       panels.add(compare(print, "Boston housing", real));
@@ -103,8 +103,7 @@ final class Compare implements Callable<Integer> {
         MSELoss loss = new MSELoss()) {
       Adam optimizer = new Adam(network.parameters(), learningRate);
       for (int epoch = 1; epoch <= epochs; epoch++) {
-        double value =
-            loss.forward(network.forward(regression.trainX()), regression.trainY());
+        double value = loss.forward(network.forward(regression.trainX()), regression.trainY());
         network.backward(loss.backward());
         optimizer.step();
         x[epoch - 1] = epoch;
@@ -113,8 +112,7 @@ final class Compare implements Callable<Integer> {
           row.add(format(value));
         }
       }
-      row.add(
-          format(loss.forward(network.eval().forward(regression.testX()), regression.testY())));
+      row.add(format(loss.forward(network.eval().forward(regression.testX()), regression.testY())));
     }
     table.row(row.toArray(new String[0]));
     return new Curve(name, x, y);

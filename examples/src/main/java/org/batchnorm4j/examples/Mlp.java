@@ -31,7 +31,8 @@ final class Mlp implements Callable<Integer> {
         Tensor x = Samples.normal(random, 3, 5, 64, 10)) {
       out.println(network);
       out.println();
-      out.println("A training forward. Whatever the input's scale, batch norm brings each of the 50");
+      out.println(
+          "A training forward. Whatever the input's scale, batch norm brings each of the 50");
       out.println("features to mean 0 and standard deviation 1 over the batch:");
       out.println();
       Trace.forward(out, network, x);
@@ -48,7 +49,8 @@ final class Mlp implements Callable<Integer> {
       for (int i = 0; i < 60; i++) {
         network.forward(x);
       }
-      out.println("After 60 batches more they are the batch's, and eval(), which uses nothing else,");
+      out.println(
+          "After 60 batches more they are the batch's, and eval(), which uses nothing else,");
       out.println("normalizes as well:");
       out.println();
       network.eval();

@@ -31,14 +31,17 @@ import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
+import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.Spec;
 
-/** The main job: train a network on handwritten digits with and without batch norm, and serve it. */
+/**
+ * The main job: train a network on handwritten digits with and without batch norm, and serve it.
+ */
 @Command(
     name = "mnist",
     description =
-        "Trains a CNN on handwritten digits, with and without batch norm, plots both, then serves the"
-            + " trained one on the native and on the Java backend.")
+        "Trains a CNN on handwritten digits, with and without batch norm, plots both, then serves"
+            + " the one with it on the native and on the Java backend.")
 final class Mnist implements Callable<Integer> {
   private static final int DEFAULT_IMAGES = 20_000;
   private static final String WITH = "with batch norm";
@@ -93,17 +96,21 @@ final class Mnist implements Callable<Integer> {
     PrintWriter print = spec.commandLine().getOut();
     checkNumbers();
     DataFiles files = data.files();
-    OutputFolder folder = out.prepare();
-    Figure.checkFonts();
-    List<BatchNormBackend> backends = backends();
-    print.println(Backends.describe());
     MnistIdx train = MnistIdx.train(files);
     MnistIdx test = MnistIdx.test(files);
     Settings settings = settings(train);
+    List<BatchNormBackend> backends = backends();
+    OutputFolder folder = out.prepare();
+    Figure.checkFonts();
+    print.println(Backends.describe());
     print.printf(
         Locale.ROOT,
         "%,d training images, %,d test images; training on %,d, %d x, %d at a time%n%n",
-        train.size(), test.size(), settings.images(), epochs, batch);
+        train.size(),
+        test.size(),
+        settings.images(),
+        epochs,
+        batch);
 
     MnistTraining training = new MnistTraining(train, test, settings);
     try (Sequential with = MnistNetwork.build(true, seed);
@@ -123,6 +130,10 @@ final class Mnist implements Callable<Integer> {
 
   private void checkNumbers() {
     if (images != null) {
+      if (full) {
+        throw new ParameterException(
+            spec.commandLine(), "--full and --images contradict each other; give one of them");
+      }
       Require.between(spec, "--images", images, 1, Integer.MAX_VALUE);
     }
     Require.between(spec, "--epochs", epochs, 1, 1000);
@@ -146,8 +157,7 @@ final class Mnist implements Callable<Integer> {
       Sequential network) {
     String padded = String.format("%-" + WITHOUT.length() + "s", name);
     History history;
-    try (Progress progress =
-        new Progress(print, Progress.isTerminal(), padded, settings.total())) {
+    try (Progress progress = new Progress(print, Progress.isTerminal(), padded, settings.total())) {
       history = training.train(name, network, progress);
     }
     double accuracy = MnistTraining.accuracy(network.eval(), test, test.size());
@@ -156,7 +166,8 @@ final class Mnist implements Callable<Integer> {
 
   private static void report(PrintWriter print, OutputFolder folder, List<Trained> trained)
       throws IOException {
-    Table table = new Table("", "training loss at the end", "test accuracy", "images/s in training");
+    Table table =
+        new Table("", "training loss at the end", "test accuracy", "images/s in training");
     for (Trained t : trained) {
       table.row(
           t.name,
@@ -205,7 +216,7 @@ final class Mnist implements Callable<Integer> {
     print.println("Serving " + model.getFileName() + " in eval():");
     print.println();
     List<MnistServing> servings = new ArrayList<>();
-    Table table = new Table("backend", "test accuracy", "images/s");
+    Table table = new Table("backend", "test accuracy", "images/s", "batch norms alone, images/s");
     try {
       for (BatchNormBackend backend : backends) {
         MnistServing serving = MnistServing.load(model, backend);
@@ -214,7 +225,8 @@ final class Mnist implements Callable<Integer> {
         table.row(
             backend.name(),
             String.format(Locale.ROOT, "%.2f %%", result.accuracy()),
-            String.format(Locale.ROOT, "%,.0f", result.imagesPerSecond()));
+            String.format(Locale.ROOT, "%,.0f", result.imagesPerSecond()),
+            String.format(Locale.ROOT, "%,.0f", result.normsPerSecond()));
       }
       table.print(print);
       print.println();

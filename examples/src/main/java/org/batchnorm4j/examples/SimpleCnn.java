@@ -39,12 +39,14 @@ final class SimpleCnn implements Callable<Integer> {
         Tensor image = Samples.normal(random, 0.5, 0.25, 1, 3, 64, 64)) {
       out.println(network);
       out.println();
-      out.println("A training forward of one image. BatchNorm2d takes its statistics over the batch");
+      out.println(
+          "A training forward of one image. BatchNorm2d takes its statistics over the batch");
       out.println("and all positions, 64 x 64 values per channel, so that one image is enough:");
       out.println();
       Trace.forward(out, network, image);
       out.println();
-      out.println("The same image in eval(). The running statistics have seen a tenth of one batch,");
+      out.println(
+          "The same image in eval(). The running statistics have seen a tenth of one batch,");
       out.println("so the output of the batch norm is not yet at mean 0 and standard deviation 1:");
       out.println();
       network.eval();

@@ -37,10 +37,16 @@ final class Temporal implements Callable<Integer> {
       out.println(network);
       out.println();
       out.println(
-          SAMPLES + " sequences of " + CHANNELS + " channels and " + LENGTH
+          SAMPLES
+              + " sequences of "
+              + CHANNELS
+              + " channels and "
+              + LENGTH
               + " time steps: waves on drifting levels. On (N, C, L)");
-      out.println("BatchNorm1d takes its statistics over samples and time, "
-          + SAMPLES * LENGTH + " values per channel:");
+      out.println(
+          "BatchNorm1d takes its statistics over samples and time, "
+              + SAMPLES * LENGTH
+              + " values per channel:");
       out.println();
       Trace.forward(out, network, x);
       out.println();

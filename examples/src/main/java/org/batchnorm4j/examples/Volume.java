@@ -24,16 +24,23 @@ final class Volume implements Callable<Integer> {
     SplittableRandom random = new SplittableRandom(1);
     try (BatchNorm3d norm = new BatchNorm3d(SHAPE[1]);
         Tensor fresh = Samples.normal(random, 7, 3, SHAPE)) {
-      out.println(norm + " on batches of shape " + fresh.shape() + ", mean 7, standard deviation 3");
+      out.println(
+          norm + " on batches of shape " + fresh.shape() + ", mean 7, standard deviation 3");
       out.println();
-      out.println("In train() each batch is normalized by itself, from the first one on. In eval() a");
+      out.println(
+          "In train() each batch is normalized by itself, from the first one on. In eval() a");
       out.println("batch it has not seen is normalized with the running statistics, which come as");
       out.println("close to the data's as they have seen batches:");
       out.println();
       Table table =
           new Table(
-              "batches", "running_mean", "running_var",
-              "train(): mean", "std", "eval(): mean", "std");
+              "batches",
+              "running_mean",
+              "running_var",
+              "train(): mean",
+              "std",
+              "eval(): mean",
+              "std");
       int seen = 0;
       for (int target : new int[] {1, 5, 20, 60}) {
         ChannelStats trained = null;

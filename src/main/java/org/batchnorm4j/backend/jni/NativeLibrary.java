@@ -39,15 +39,21 @@ public final class NativeLibrary {
         int abi = BatchNormNative.bn_abi_version();
         if (abi != ABI_VERSION) {
           return new UnsatisfiedLinkError(
-              "the native library has ABI " + abi + ", this jar needs ABI " + ABI_VERSION
+              "the native library has ABI "
+                  + abi
+                  + ", this jar needs ABI "
+                  + ABI_VERSION
                   + ": jar and classifier jar are of different versions");
         }
         int isa = BatchNormNative.bn_detect_isa();
         int status = BatchNormNative.bn_self_test(isa);
         if (status != 0) {
           return new UnsatisfiedLinkError(
-              "the native library's self-test gave wrong bits (instruction set " + isa
-                  + ", status " + status + ")");
+              "the native library's self-test gave wrong bits (instruction set "
+                  + isa
+                  + ", status "
+                  + status
+                  + ")");
         }
         return null;
       } catch (LinkageError | RuntimeException e) {

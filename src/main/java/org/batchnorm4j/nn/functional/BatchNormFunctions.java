@@ -3,11 +3,9 @@ package org.batchnorm4j.nn.functional;
 import org.batchnorm4j.backend.Activation;
 import org.batchnorm4j.backend.Backends;
 import org.batchnorm4j.backend.BatchNormBackend;
-import org.batchnorm4j.backend.Layout;
 import org.batchnorm4j.backend.Problem;
 import org.batchnorm4j.backend.SavedStatistics;
 import org.batchnorm4j.tensor.DType;
-import org.batchnorm4j.tensor.MemoryFormat;
 import org.batchnorm4j.tensor.Shape;
 import org.batchnorm4j.tensor.Tensor;
 import org.jspecify.annotations.Nullable;
@@ -290,9 +288,10 @@ public final class BatchNormFunctions {
     }
   }
 
-  // -------------------------------------------------------------------------------------- checks
+  // --------------------------------------------- checks, for the other functions of the package
+  // too
 
-  private static Problem problem(Tensor x, Activation activation) {
+  static Problem problem(Tensor x, Activation activation) {
     checkOpen("x", x);
     Shape shape = x.shape();
     int rank = shape.rank();
@@ -304,23 +303,14 @@ public final class BatchNormFunctions {
               + " shape "
               + shape);
     }
-    DType dtype = x.dtype();
-    if (dtype == DType.I64) {
+    if (x.dtype() == DType.I64) {
       throw new IllegalArgumentException(
           "\"batch_norm\" not implemented for 'Long': x must be F32, F64, BF16 or F16, but is I64");
     }
-    long s = 1;
-    for (int i = 2; i < rank; i++) {
-      s *= shape.dim(i);
-    }
-    // With one position per sample the two formats are one: rows of C channels, pitch elements
-    // apart.
-    boolean rows = s == 1 || x.format() == MemoryFormat.CHANNELS_LAST;
-    Layout layout = rows ? Layout.NSC : Layout.NCS;
-    return new Problem(shape.dim(0), shape.dim(1), s, layout, dtype, activation);
+    return Problem.of(x, activation);
   }
 
-  private static boolean isLaidOutLike(Tensor x, Tensor dy, Problem problem) {
+  static boolean isLaidOutLike(Tensor x, Tensor dy, Problem problem) {
     return dy.format() == x.format() || problem.s() == 1;
   }
 
@@ -330,7 +320,7 @@ public final class BatchNormFunctions {
     }
   }
 
-  private static void checkOpen(String name, Tensor t) {
+  static void checkOpen(String name, Tensor t) {
     if (t.isClosed()) {
       throw new IllegalStateException(name + " is closed; its memory has been given back");
     }
@@ -348,13 +338,13 @@ public final class BatchNormFunctions {
     checkPerChannel("running_var", runningVar, problem);
   }
 
-  private static void checkSaved(SavedStatistics saved, Problem problem) {
+  static void checkSaved(SavedStatistics saved, Problem problem) {
     checkPerChannel("saved.mean", saved.mean(), problem);
     checkPerChannel("saved.meanLow", saved.meanLow(), problem);
     checkPerChannel("saved.invStd", saved.invStd(), problem);
   }
 
-  private static void checkPerChannel(String name, @Nullable Tensor t, Problem problem) {
+  static void checkPerChannel(String name, @Nullable Tensor t, Problem problem) {
     if (t == null) {
       return;
     }
@@ -390,7 +380,7 @@ public final class BatchNormFunctions {
     }
   }
 
-  private static void checkLike(String name, @Nullable Tensor t, Tensor x) {
+  static void checkLike(String name, @Nullable Tensor t, Tensor x) {
     if (t == null) {
       return;
     }
@@ -406,7 +396,7 @@ public final class BatchNormFunctions {
     }
   }
 
-  private static void checkShapeAndType(String name, Tensor t, Tensor x) {
+  static void checkShapeAndType(String name, Tensor t, Tensor x) {
     checkOpen(name, t);
     if (!t.shape().equals(x.shape())) {
       throw new IllegalArgumentException(
@@ -520,7 +510,7 @@ public final class BatchNormFunctions {
     checkApart(name, gradient, "dresidual", dresidual);
   }
 
-  private static void checkSameOrApart(
+  static void checkSameOrApart(
       String outputName, @Nullable Tensor output, String inputName, @Nullable Tensor input) {
     if (output != null && input != null && output.overlaps(input) && !output.isSameMemory(input)) {
       throw new IllegalArgumentException(
@@ -531,7 +521,7 @@ public final class BatchNormFunctions {
     }
   }
 
-  private static void checkApart(
+  static void checkApart(
       String outputName, @Nullable Tensor output, String otherName, @Nullable Tensor other) {
     if (output != null && other != null && output.overlaps(other)) {
       throw new IllegalArgumentException(
@@ -539,7 +529,7 @@ public final class BatchNormFunctions {
     }
   }
 
-  private static void zero(@Nullable Tensor dweight, @Nullable Tensor dbias) {
+  static void zero(@Nullable Tensor dweight, @Nullable Tensor dbias) {
     if (dweight != null) {
       dweight.fill(0);
     }

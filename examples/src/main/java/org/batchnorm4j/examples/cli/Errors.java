@@ -25,12 +25,13 @@ public final class Errors {
     String message = e.getMessage();
     if (e instanceof UnmatchedArgumentException u && command.getParent() == null) {
       message =
-          "unknown example or option " + String.join(" ", u.getUnmatched()) + "; the examples are "
+          "unknown example or option "
+              + String.join(" ", u.getUnmatched())
+              + "; the examples are "
               + String.join(", ", new ArrayList<>(command.getSubcommands().keySet()));
     }
     command.getErr().println("error: " + message);
-    command.getErr().println(
-        "See " + command.getCommandSpec().qualifiedName() + " --help");
+    command.getErr().println("See " + command.getCommandSpec().qualifiedName() + " --help");
     command.getErr().flush();
     return command.getCommandSpec().exitCodeOnInvalidInput();
   }

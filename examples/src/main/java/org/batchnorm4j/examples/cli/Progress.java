@@ -45,8 +45,6 @@ public final class Progress implements AutoCloseable {
             ? new ProgressBarBuilder()
                 .setTaskName(name)
                 .setInitialMax(total)
-                .setUnit(" images", 1)
-                .showSpeed()
                 .hideEta()
                 .setStyle(ProgressBarStyle.ASCII)
                 .setUpdateIntervalMillis(200)
@@ -73,7 +71,8 @@ public final class Progress implements AutoCloseable {
   public void step(long images, double loss) {
     done += images;
     if (bar != null) {
-      bar.setExtraMessage(String.format(Locale.ROOT, " loss %.4f", loss));
+      bar.setExtraMessage(
+          String.format(Locale.ROOT, " loss %.4f, %,.0f images/s", loss, imagesPerSecond()));
       bar.stepBy(images);
       return;
     }
@@ -85,7 +84,12 @@ public final class Progress implements AutoCloseable {
       out.printf(
           Locale.ROOT,
           "%s %3d %%  %,d/%,d images  loss %.4f  %,.0f images/s%n",
-          name, done * 100 / total, done, total, loss, imagesPerSecond());
+          name,
+          done * 100 / total,
+          done,
+          total,
+          loss,
+          imagesPerSecond());
       out.flush();
     }
   }
@@ -93,17 +97,11 @@ public final class Progress implements AutoCloseable {
   /** Stops the clock, for something that is not the task itself. */
   public void pause() {
     worked += System.nanoTime() - resumedAt;
-    if (bar != null) {
-      bar.pause();
-    }
   }
 
   /** Lets the clock run on. */
   public void resume() {
     resumedAt = System.nanoTime();
-    if (bar != null) {
-      bar.resume();
-    }
   }
 
   /** How fast the task went so far, pauses left out. */

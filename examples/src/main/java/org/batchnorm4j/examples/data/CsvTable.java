@@ -47,7 +47,12 @@ public record CsvTable(List<String> columns, List<float[]> rows) {
       String[] cells = line.split(",", -1);
       if (cells.length != columns.size()) {
         throw new IOException(
-            name + ", line " + number + ": " + cells.length + " columns, expected "
+            name
+                + ", line "
+                + number
+                + ": "
+                + cells.length
+                + " columns, expected "
                 + columns.size());
       }
       float[] row = new float[cells.length];

@@ -50,7 +50,8 @@ public final class DataFiles {
       InputStream found = DataFiles.class.getResourceAsStream(IN_JAR + subfolder + name);
       if (found == null) {
         throw new IOException(
-            name + " is not on the class path, where the jar rapaio-datasets should be; start with"
+            name
+                + " is not on the class path, where the jar rapaio-datasets should be; start with"
                 + " examples/run, or give --data a folder that has the file");
       }
       return name.endsWith(".gz") ? new GZIPInputStream(found) : found;

@@ -56,8 +56,14 @@ public final class MnistIdx {
     }
     if (pixels.length / PIXELS != classes.length) {
       throw new IOException(
-          images + " has " + pixels.length / PIXELS + " images, but " + labels + " has "
-              + classes.length + " labels");
+          images
+              + " has "
+              + pixels.length / PIXELS
+              + " images, but "
+              + labels
+              + " has "
+              + classes.length
+              + " labels");
     }
     return new MnistIdx(pixels, classes);
   }
@@ -70,7 +76,14 @@ public final class MnistIdx {
     int width = data.readInt();
     if (height != SIDE || width != SIDE) {
       throw new IOException(
-          name + ": its images are " + height + " x " + width + ", expected " + SIDE + " x "
+          name
+              + ": its images are "
+              + height
+              + " x "
+              + width
+              + ", expected "
+              + SIDE
+              + " x "
               + SIDE);
     }
     return readRest(name, data, (long) count * PIXELS);
@@ -82,7 +95,12 @@ public final class MnistIdx {
     for (int i = 0; i < labels.length; i++) {
       if (labels[i] < 0 || labels[i] >= CLASSES) {
         throw new IOException(
-            name + ": label " + i + " is " + (labels[i] & 0xff) + ", expected 0 to "
+            name
+                + ": label "
+                + i
+                + " is "
+                + (labels[i] & 0xff)
+                + ", expected 0 to "
                 + (CLASSES - 1));
       }
     }
@@ -101,7 +119,10 @@ public final class MnistIdx {
     int count = data.readInt();
     if (count < 1 || count > Integer.MAX_VALUE / PIXELS) {
       throw new IOException(
-          name + ": its header says " + count + " items, expected 1 to "
+          name
+              + ": its header says "
+              + count
+              + " items, expected 1 to "
               + Integer.MAX_VALUE / PIXELS);
     }
     return count;

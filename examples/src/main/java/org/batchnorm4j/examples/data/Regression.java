@@ -7,8 +7,8 @@ import java.util.Random;
 import org.batchnorm4j.tensor.Tensor;
 
 /**
- * Features and a number to predict from them, to train on and to test with: x of shape (N, features),
- * y of shape (N, 1).
+ * Features and a number to predict from them, to train on and to test with: x of shape (N,
+ * features), y of shape (N, 1).
  */
 public record Regression(Tensor trainX, Tensor trainY, Tensor testX, Tensor testY)
     implements AutoCloseable {

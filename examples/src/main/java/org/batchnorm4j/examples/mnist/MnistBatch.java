@@ -1,10 +1,15 @@
 package org.batchnorm4j.examples.mnist;
 
+import java.util.Arrays;
+import java.util.function.Consumer;
 import org.batchnorm4j.examples.data.MnistIdx;
 import org.batchnorm4j.tensor.Tensor;
 
 /** The tensor that images are put into, batch after batch. */
 final class MnistBatch implements AutoCloseable {
+  /** Images per batch where nothing is trained. */
+  private static final int EVALUATED = 500;
+
   private final MnistIdx data;
   private final float[] pixels;
   private final Tensor images;
@@ -15,6 +20,24 @@ final class MnistBatch implements AutoCloseable {
     this.pixels = new float[size * MnistIdx.PIXELS];
     this.images = Tensor.zeros(size, 1, MnistIdx.SIDE, MnistIdx.SIDE);
     this.labels = new int[size];
+  }
+
+  /** Gives the first {@code images} images to the body, in order and in batches. */
+  static void forEach(MnistIdx data, int images, Consumer<MnistBatch> body) {
+    int count = Math.min(images, data.size());
+    int[] order = inOrder(count);
+    for (int from = 0; from < count; from += EVALUATED) {
+      try (MnistBatch batch = new MnistBatch(data, Math.min(EVALUATED, count - from))) {
+        batch.fill(order, from);
+        body.accept(batch);
+      }
+    }
+  }
+
+  static int[] inOrder(int count) {
+    int[] order = new int[count];
+    Arrays.setAll(order, i -> i);
+    return order;
   }
 
   /** Fills the batch with the images {@code order[from], order[from + 1], ...}. */

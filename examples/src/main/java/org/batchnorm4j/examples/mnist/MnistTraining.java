@@ -12,8 +12,7 @@ import org.batchnorm4j.optim.SGD;
 /** Trains a network and keeps its loss and its accuracy over time. */
 public final class MnistTraining {
   private static final int LOSS_POINTS = 100;
-  private static final int ACCURACY_POINTS = 10;
-  private static final int TEST_BATCH = 500;
+  private static final int ACCURACY_POINTS = 20;
 
   private final MnistIdx train;
   private final MnistIdx test;
@@ -71,7 +70,7 @@ public final class MnistTraining {
             settings.learningRate,
             SGD.Options.DEFAULTS.momentum(0.9).weightDecay(1e-4));
     SplittableRandom random = new SplittableRandom(settings.seed);
-    int[] order = inOrder(settings.images);
+    int[] order = MnistBatch.inOrder(settings.images);
     try (MnistBatch batch = new MnistBatch(train, settings.batch);
         CrossEntropyLoss loss = new CrossEntropyLoss()) {
       for (int step = 0; step < steps; step++) {
@@ -101,24 +100,10 @@ public final class MnistTraining {
 
   /** Percent of the first {@code images} images that the network gets right. */
   public static double accuracy(Module network, MnistIdx test, int images) {
-    int count = Math.min(images, test.size());
-    int correct = 0;
-    int[] order = inOrder(count);
-    for (int from = 0; from < count; from += TEST_BATCH) {
-      try (MnistBatch batch = new MnistBatch(test, Math.min(TEST_BATCH, count - from))) {
-        batch.fill(order, from);
-        correct += batch.correct(network.forward(batch.images()));
-      }
-    }
-    return 100.0 * correct / count;
-  }
-
-  private static int[] inOrder(int count) {
-    int[] order = new int[count];
-    for (int i = 0; i < count; i++) {
-      order[i] = i;
-    }
-    return order;
+    int[] correct = new int[1];
+    MnistBatch.forEach(
+        test, images, batch -> correct[0] += batch.correct(network.forward(batch.images())));
+    return 100.0 * correct[0] / Math.min(images, test.size());
   }
 
   private static void shuffle(int[] order, SplittableRandom random) {

@@ -12,6 +12,7 @@ import java.io.OutputStream;
 import java.math.BigDecimal;
 import java.math.MathContext;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import java.util.Set;
@@ -44,6 +45,8 @@ public record Figure(List<Panel> panels) {
   /** The PNG has this many pixels per point, enough for sharp text on any screen. */
   private static final int PNG_SCALE = 2;
 
+  private static final double MAX_RATIO = 1e4;
+
   private static final Color INK = new Color(0x33, 0x33, 0x33);
   private static final Color GRID = new Color(0xe4, 0xe4, 0xe4);
 
@@ -53,7 +56,9 @@ public record Figure(List<Panel> panels) {
   };
 
   /**
-   * Axes with curves. Values that are not finite, or not positive on a logarithmic axis, leave gaps.
+   * Axes with curves. Values that are not finite leave gaps, as do those that are not positive on a
+   * logarithmic axis, or more than {@link #MAX_RATIO} times the smallest there: a training that
+   * diverged shall not squeeze the other.
    */
   public record Panel(
       String title, String xLabel, String yLabel, boolean logarithmic, List<Curve> curves) {}
@@ -73,7 +78,8 @@ public record Figure(List<Panel> panels) {
       g.dispose();
     } catch (RuntimeException | Error e) {
       throw new IOException(
-          "Java cannot draw text here, which the plots need (" + e.getMessage()
+          "Java cannot draw text here, which the plots need ("
+              + e.getMessage()
               + "); install fontconfig and a font, such as the package fonts-dejavu-core",
           e);
     }
@@ -82,8 +88,7 @@ public record Figure(List<Panel> panels) {
   /** Writes a PNG. */
   public void writePng(OutputStream out) throws IOException {
     int width = WIDTH * panels.size() * PNG_SCALE;
-    BufferedImage image =
-        new BufferedImage(width, HEIGHT * PNG_SCALE, BufferedImage.TYPE_INT_RGB);
+    BufferedImage image = new BufferedImage(width, HEIGHT * PNG_SCALE, BufferedImage.TYPE_INT_RGB);
     Graphics2D g = image.createGraphics();
     g.scale(PNG_SCALE, PNG_SCALE);
     draw(g);
@@ -169,6 +174,15 @@ public record Figure(List<Panel> panels) {
     return Set.of("1", "2", "5").contains(significant) ? digits : "";
   }
 
+  /** The smallest positive value. */
+  private static double smallest(Panel panel) {
+    return panel.curves.stream()
+        .flatMapToDouble(curve -> Arrays.stream(curve.y))
+        .filter(y -> y > 0)
+        .min()
+        .orElse(1);
+  }
+
   private static void addCurve(XYChart chart, Panel panel, Curve curve, Color color) {
     List<Double> x = new ArrayList<>();
     List<Double> y = new ArrayList<>();
@@ -176,8 +190,10 @@ public record Figure(List<Panel> panels) {
     // puts them out of step, and it labels round numbers.
     x.add(curve.x[0] / 2);
     y.add(null);
+    double lowest = panel.logarithmic ? Double.MIN_VALUE : -Double.MAX_VALUE;
+    double highest = panel.logarithmic ? MAX_RATIO * smallest(panel) : Double.MAX_VALUE;
     for (int i = 0; i < curve.x.length; i++) {
-      boolean shown = Double.isFinite(curve.y[i]) && !(panel.logarithmic && curve.y[i] <= 0);
+      boolean shown = curve.y[i] >= lowest && curve.y[i] <= highest;
       x.add(curve.x[i]);
       y.add(shown ? curve.y[i] : null);
     }

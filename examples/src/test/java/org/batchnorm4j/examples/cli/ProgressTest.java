@@ -21,7 +21,9 @@ class ProgressTest {
     List<String> lines = out.toString().lines().toList();
     assertEquals(10, lines.size());
     assertTrue(
-        lines.get(0).matches("training {2}10 % {2}100/1,000 images {2}loss 0\\.5000 {2}[0-9,]+ images/s"),
+        lines
+            .get(0)
+            .matches("training {2}10 % {2}100/1,000 images {2}loss 0\\.5000 {2}[0-9,]+ images/s"),
         lines.get(0));
     assertTrue(lines.get(9).startsWith("training 100 %  1,000/1,000 images"), lines.get(9));
     assertFalse(out.toString().contains("\r") || out.toString().contains("\u001b"));

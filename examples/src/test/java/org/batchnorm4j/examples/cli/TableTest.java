@@ -11,8 +11,10 @@ class TableTest {
   @Test
   void columnsAreAsWideAsTheirWidestCell() {
     StringWriter out = new StringWriter();
-    new Table("", "loss", "n").row("with", "0.5", "10000").row("w", "12.25", "1").print(
-        new PrintWriter(out));
+    new Table("", "loss", "n")
+        .row("with", "0.5", "10000")
+        .row("w", "12.25", "1")
+        .print(new PrintWriter(out));
     assertEquals(
         List.of(
             "         loss      n",

@@ -49,7 +49,8 @@ class MnistIdxTest {
 
   @Test
   void readsAFolderPackedOrNot() throws IOException {
-    try (OutputStream out = new GZIPOutputStream(Files.newOutputStream(dir.resolve(IMAGES + ".gz")))) {
+    try (OutputStream out =
+        new GZIPOutputStream(Files.newOutputStream(dir.resolve(IMAGES + ".gz")))) {
       out.write(images(2, 28, 28, 2 * 784));
     }
     Files.write(dir.resolve(LABELS), labels(3, 9));

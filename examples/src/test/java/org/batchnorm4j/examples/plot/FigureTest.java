@@ -62,14 +62,21 @@ class FigureTest {
       Panel none = panel(logarithmic, new double[] {nan, nan, nan}, new double[] {1, 2, 3});
       assertTrue(count(png(new Figure(List.of(none))), 0, 0xd55e00) > 200);
       png(new Figure(List.of(panel(logarithmic, new double[3], new double[3]))));
-      png(new Figure(List.of(panel(logarithmic, new double[] {nan, nan, nan}, new double[] {nan, nan, nan}))));
+      png(
+          new Figure(
+              List.of(
+                  panel(logarithmic, new double[] {nan, nan, nan}, new double[] {nan, nan, nan}))));
     }
   }
 
   private static Panel panel(boolean logarithmic, double[] one, double[] two) {
     double[] x = {0, 100, 200};
     return new Panel(
-        "title", "x", "y", logarithmic, List.of(new Curve("one", x, one), new Curve("two", x, two)));
+        "title",
+        "x",
+        "y",
+        logarithmic,
+        List.of(new Curve("one", x, one), new Curve("two", x, two)));
   }
 
   private static BufferedImage png(Figure figure) throws IOException {
