@@ -503,7 +503,17 @@ public abstract sealed class BatchNorm extends Module
   /** As PyTorch prints it. */
   @Override
   public final String toString() {
-    return getClass().getSimpleName()
+    return describe(this, numFeatures, eps, momentum, weight != null, trackRunningStats);
+  }
+
+  static String describe(
+      Module module,
+      long numFeatures,
+      double eps,
+      @Nullable Double momentum,
+      boolean affine,
+      boolean trackRunningStats) {
+    return module.getClass().getSimpleName()
         + "("
         + numFeatures
         + ", eps="
@@ -511,7 +521,7 @@ public abstract sealed class BatchNorm extends Module
         + ", momentum="
         + (momentum == null ? "None" : python(momentum))
         + ", affine="
-        + python(weight != null)
+        + python(affine)
         + ", track_running_stats="
         + python(trackRunningStats)
         + ")";
@@ -569,6 +579,12 @@ public abstract sealed class BatchNorm extends Module
       this.constructor = constructor;
     }
 
+    /** For a module that takes the number of features from its first input. */
+    Builder(Function<Builder<T>, T> constructor) {
+      numFeatures = 0;
+      this.constructor = constructor;
+    }
+
     /** What is added to the variance, &gt;= 0; 1e-5 if not set. */
     public Builder<T> eps(double eps) {
       this.eps = eps;
@@ -591,7 +607,9 @@ public abstract sealed class BatchNorm extends Module
       return this;
     }
 
-    /** Whether there are running statistics; if not set, true for batch, false for instance norm. */
+    /**
+     * Whether there are running statistics; if not set, true for batch, false for instance norm.
+     */
     public Builder<T> trackRunningStats(boolean trackRunningStats) {
       this.trackRunningStats = trackRunningStats;
       return this;
