@@ -93,6 +93,37 @@ BN_API int bn_backward_inference(int isa, int threads, int dtype, int layout, in
                                  void* dresidual, int64_t dresidual_pitch, void* dweight,
                                  void* dbias);
 
+/* The steps of bn_training and bn_backward_training, each alone, so that what lies between them can
+ * be merged with that of other parts of a batch. Sums and statistics are double for every dtype.
+ *
+ * bn_statistics: mean and sum of squared deviations of the values of each channel. */
+BN_API int bn_statistics(int isa, int threads, int dtype, int layout, int64_t n, int64_t c,
+                         int64_t s, const void* x, int64_t x_pitch, double* mean, double* m2);
+
+/* y = act((x - mean - mean_low) * (inv_std * weight) + bias + residual) */
+BN_API int bn_normalize(int isa, int threads, int dtype, int layout, int64_t n, int64_t c,
+                        int64_t s, int activation, double slope, const void* x, int64_t x_pitch,
+                        const void* residual, int64_t residual_pitch, void* y, int64_t y_pitch,
+                        const void* mean, const void* mean_low, const void* inv_std,
+                        const void* weight, const void* bias);
+
+/* The sums of g and of g * (x - mean - mean_low), where g is dy where the activation passed it on.
+ */
+BN_API int bn_gradient_sums(int isa, int threads, int dtype, int layout, int64_t n, int64_t c,
+                            int64_t s, int activation, double slope, const void* dy,
+                            int64_t dy_pitch, const void* x, int64_t x_pitch, const void* y,
+                            int64_t y_pitch, const void* mean, const void* mean_low, double* sum_dy,
+                            double* dot);
+
+/* dx from sums over `count` values per channel, which may be those of a larger batch. */
+BN_API int bn_input_gradient(int isa, int threads, int dtype, int layout, int64_t n, int64_t c,
+                             int64_t s, int activation, double slope, const void* dy,
+                             int64_t dy_pitch, const void* x, int64_t x_pitch, const void* y,
+                             int64_t y_pitch, const void* weight, const void* mean,
+                             const void* mean_low, const void* inv_std, const double* sum_dy,
+                             const double* dot, double count, void* dx, int64_t dx_pitch,
+                             void* dresidual, int64_t dresidual_pitch);
+
 #ifdef __cplusplus
 }
 #endif

@@ -71,6 +71,12 @@ struct Call {
     if (p == nullptr && plan.extent.c > 0) status = bn_bad_argument;
   }
 
+  void need_gradient_inputs(const Gradient& args) {
+    need(args.dy.p);
+    need(args.x.p);
+    if (activation != bn_identity) need(args.y.p);
+  }
+
   int64_t traffic() const { return plan.bytes() * plan.arrays; }
 
  private:
@@ -171,8 +177,9 @@ class GradientMap final : public Map {
   void (*nsc_)(const Gradient&, int64_t, int64_t);
 };
 
-class MomentsReduce final : public Reduce {
+class MomentsReduce : public Reduce {
  public:
+  virtual ~MomentsReduce() = default;
   MomentsReduce(const Call& call, Data x, const FinishTraining& finish)
       : call_(call), x_(x), finish_(finish) {}
 
@@ -199,14 +206,17 @@ class MomentsReduce final : public Reduce {
     call_.kernels->finish_training(finish_, x_.p, step, c0, c1, a, b);
   }
 
- private:
+ protected:
   const Call& call_;
   Data x_;
+
+ private:
   const FinishTraining& finish_;
 };
 
-class SumsReduce final : public Reduce {
+class SumsReduce : public Reduce {
  public:
+  virtual ~SumsReduce() = default;
   SumsReduce(const Call& call, const Gradient& args, const FinishGradient& finish)
       : call_(call), args_(args), finish_(finish) {}
 
@@ -244,6 +254,38 @@ void* zeros(Workspace& workspace, int64_t bytes) {
   return std::memset(workspace.take(bytes), 0, bytes);
 }
 
+// The moments alone.
+class StatisticsReduce final : public MomentsReduce {
+ public:
+  StatisticsReduce(const Call& call, Data x, double* mean, double* m2)
+      : MomentsReduce(call, x, unused_), mean_(mean), m2_(m2) {}
+
+  void finish(int64_t c0, int64_t c1, const double* a, const double* b) override {
+    int64_t step = call_.plan.channels_last ? 1 : call_.plan.extent.s;
+    call_.kernels->finish_statistics(x_.p, step, c0, c1, a, b, mean_, m2_);
+  }
+
+ private:
+  static constexpr FinishTraining unused_ = {};
+  double *mean_, *m2_;
+};
+
+// The sums alone.
+class GradientSumsReduce final : public SumsReduce {
+ public:
+  GradientSumsReduce(const Call& call, const Gradient& args, double* sum_dy, double* dot)
+      : SumsReduce(call, args, unused_), sum_dy_(sum_dy), dot_(dot) {}
+
+  void finish(int64_t c0, int64_t c1, const double* a, const double* b) override {
+    std::memcpy(sum_dy_ + c0, a, (size_t)(c1 - c0) * sizeof(double));
+    std::memcpy(dot_ + c0, b, (size_t)(c1 - c0) * sizeof(double));
+  }
+
+ private:
+  static constexpr FinishGradient unused_ = {};
+  double *sum_dy_, *dot_;
+};
+
 // Where backward's mean and inv_std come from: a training forward, or running statistics.
 struct Statistics {
   const void *mean, *mean_low, *inv_std;
@@ -259,9 +301,7 @@ struct Gradients {
 int backward(Call& call, Gradient args, const Statistics& from, const void* weight, Gradients to) {
   const Kernels& kernels = *call.kernels;
   bool training = from.training();
-  call.need(args.dy.p);
-  call.need(args.x.p);
-  if (call.activation != bn_identity) call.need(args.y.p);
+  call.need_gradient_inputs(args);
   if (training) {
     for (const void* p : {from.mean, from.mean_low, from.inv_std}) call.need_per_channel(p);
   } else {
@@ -306,8 +346,8 @@ int backward(Call& call, Gradient args, const Statistics& from, const void* weig
     args.mean_low = low;
     finish.inv_std = inv_std;
     // scale and the unused bias, which lands in c1.
-    kernels.prepare_inference({from.eps, from.running_var, weight, nullptr, scale, c1, inv_std}, 0,
-                              c);
+    kernels.prepare_inference(
+        {from.eps, from.running_var, nullptr, weight, nullptr, scale, c1, inv_std}, 0, c);
   }
 
   Gradient only_residual = args;
@@ -336,6 +376,49 @@ int backward(Call& call, Gradient args, const Statistics& from, const void* weig
   return bn_ok;
 }
 
+// y from x with given statistics; mean_low null for 0.
+int normalize(Call& call, Data x, Data residual, Out y, const void* mean, const void* mean_low,
+              PrepareInference prepare) {
+  Normalize args = {};
+  args.x = call.data(x.p, x.pitch);
+  args.residual = call.data(residual.p, residual.pitch);
+  args.y = call.out(y.p, y.pitch);
+  call.need(x.p);
+  call.need(y.p);
+  call.need_per_channel(mean);
+  if (call.status != bn_ok || call.empty()) return call.status;
+
+  Workspace workspace;
+  int64_t bytes = call.per_channel();
+  for (int i = 0; i < 3; i++) workspace.plan(bytes);
+  if (!workspace.reserve()) return bn_no_memory;
+  prepare.scale = workspace.take(bytes);
+  prepare.shift = workspace.take(bytes);
+  call.kernels->prepare_inference(prepare, 0, call.plan.extent.c);
+
+  args.extent = call.plan.extent;
+  args.mean = mean;
+  args.mean_low = mean_low ? mean_low : zeros(workspace, bytes);
+  args.scale = prepare.scale;
+  args.bias = prepare.shift;
+  args.slope = call.slope;
+  StoreChoice stores(Pass::kInference, call.traffic(), call.plan.workers(),
+                     y.p != x.p && y.p != residual.p);
+  args.stream = stores.stream();
+  NormalizeMap map(call, args);
+  run_map(call.plan, map);
+  return bn_ok;
+}
+
+int sum_only(const Call& call, Reduce& reduce) {
+  Workspace workspace;
+  int64_t bytes = reduce_scratch(call.plan, reduce);
+  workspace.plan(bytes);
+  if (!workspace.reserve()) return bn_no_memory;
+  run_reduce_map(call.plan, workspace.take(bytes), reduce, nullptr);
+  return bn_ok;
+}
+
 }  // namespace
 }  // namespace bn
 
@@ -351,34 +434,93 @@ int bn_inference(int isa, int threads, int dtype, int layout, int64_t n, int64_t
                  const void* running_var, const void* weight, const void* bias, double eps) {
   Call call(isa, threads, dtype, layout, n, c, s, activation, slope);
   if (call.status != bn_ok) return call.status;
-  bn::Normalize args = {};
-  args.x = call.data(x, x_pitch);
-  args.residual = call.data(residual, residual_pitch);
-  args.y = call.out(y, y_pitch);
-  call.need(x);
-  call.need(y);
-  call.need_per_channel(running_mean);
   call.need_per_channel(running_var);
+  bn::PrepareInference prepare = {eps, running_var, nullptr, weight, bias};
+  return bn::normalize(call, {x, x_pitch}, {residual, residual_pitch}, {y, y_pitch}, running_mean,
+                       nullptr, prepare);
+}
+
+int bn_normalize(int isa, int threads, int dtype, int layout, int64_t n, int64_t c, int64_t s,
+                 int activation, double slope, const void* x, int64_t x_pitch, const void* residual,
+                 int64_t residual_pitch, void* y, int64_t y_pitch, const void* mean,
+                 const void* mean_low, const void* inv_std, const void* weight, const void* bias) {
+  Call call(isa, threads, dtype, layout, n, c, s, activation, slope);
+  if (call.status != bn_ok) return call.status;
+  call.need_per_channel(mean_low);
+  call.need_per_channel(inv_std);
+  bn::PrepareInference prepare = {0, nullptr, inv_std, weight, bias};
+  return bn::normalize(call, {x, x_pitch}, {residual, residual_pitch}, {y, y_pitch}, mean, mean_low,
+                       prepare);
+}
+
+int bn_statistics(int isa, int threads, int dtype, int layout, int64_t n, int64_t c, int64_t s,
+                  const void* x, int64_t x_pitch, double* mean, double* m2) {
+  Call call(isa, threads, dtype, layout, n, c, s, bn_identity, 0);
+  if (call.status != bn_ok) return call.status;
+  bn::Data data = call.data(x, x_pitch);
+  call.need(x);
+  call.need_per_channel(mean);
+  call.need_per_channel(m2);
+  if (call.status != bn_ok || call.empty()) return call.status;
+  bn::StatisticsReduce reduce(call, data, mean, m2);
+  return bn::sum_only(call, reduce);
+}
+
+int bn_gradient_sums(int isa, int threads, int dtype, int layout, int64_t n, int64_t c, int64_t s,
+                     int activation, double slope, const void* dy, int64_t dy_pitch, const void* x,
+                     int64_t x_pitch, const void* y, int64_t y_pitch, const void* mean,
+                     const void* mean_low, double* sum_dy, double* dot) {
+  Call call(isa, threads, dtype, layout, n, c, s, activation, slope);
+  if (call.status != bn_ok) return call.status;
+  bn::Gradient args = call.gradient({dy, dy_pitch}, {x, x_pitch}, {y, y_pitch}, {}, {});
+  call.need_gradient_inputs(args);
+  for (const void* p : {mean, mean_low, (const void*)sum_dy, (const void*)dot}) {
+    call.need_per_channel(p);
+  }
+  if (call.status != bn_ok || call.empty()) return call.status;
+  args.extent = call.plan.extent;
+  args.mean = mean;
+  args.mean_low = mean_low;
+  args.slope = slope;
+  bn::GradientSumsReduce reduce(call, args, sum_dy, dot);
+  return bn::sum_only(call, reduce);
+}
+
+int bn_input_gradient(int isa, int threads, int dtype, int layout, int64_t n, int64_t c, int64_t s,
+                      int activation, double slope, const void* dy, int64_t dy_pitch, const void* x,
+                      int64_t x_pitch, const void* y, int64_t y_pitch, const void* weight,
+                      const void* mean, const void* mean_low, const void* inv_std,
+                      const double* sum_dy, const double* dot, double count, void* dx,
+                      int64_t dx_pitch, void* dresidual, int64_t dresidual_pitch) {
+  Call call(isa, threads, dtype, layout, n, c, s, activation, slope);
+  if (call.status != bn_ok) return call.status;
+  bn::Gradient args = call.gradient({dy, dy_pitch}, {x, x_pitch}, {y, y_pitch}, {dx, dx_pitch},
+                                    {dresidual, dresidual_pitch});
+  call.need_gradient_inputs(args);
+  call.need(dx);
+  for (const void* p : {mean, mean_low, inv_std, (const void*)sum_dy, (const void*)dot}) {
+    call.need_per_channel(p);
+  }
   if (call.status != bn_ok || call.empty()) return call.status;
 
   bn::Workspace workspace;
   int64_t bytes = call.per_channel();
   for (int i = 0; i < 3; i++) workspace.plan(bytes);
   if (!workspace.reserve()) return bn_no_memory;
-  void *scale = workspace.take(bytes), *shift = workspace.take(bytes);
-  bn::PrepareInference prepare = {eps, running_var, weight, bias, scale, shift, nullptr};
-  call.kernels->prepare_inference(prepare, 0, c);
-
+  void *scale = workspace.take(bytes), *c1 = workspace.take(bytes), *c2 = workspace.take(bytes);
+  bn::FinishGradient finish = {count, weight, inv_std, nullptr, nullptr, scale, c1, c2};
+  call.kernels->finish_gradient(finish, 0, c, sum_dy, dot);
   args.extent = call.plan.extent;
-  args.mean = running_mean;
-  args.mean_low = bn::zeros(workspace, bytes);
+  args.mean = mean;
+  args.mean_low = mean_low;
   args.scale = scale;
-  args.bias = shift;
+  args.c1 = c1;
+  args.c2 = c2;
   args.slope = slope;
-  bn::StoreChoice stores(bn::Pass::kInference, call.traffic(), call.plan.workers(),
-                         y != x && y != residual);
+  bn::StoreChoice stores(bn::Pass::kBackward, call.traffic(), call.plan.workers(),
+                         dx != dy && dx != x && dx != y);
   args.stream = stores.stream();
-  bn::NormalizeMap map(call, args);
+  bn::GradientMap map(call, args, true);
   bn::run_map(call.plan, map);
   return bn_ok;
 }

@@ -55,11 +55,12 @@ struct FinishTraining {
   void *running_mean, *running_var;
 };
 
+// scale and shift of a normalization with given statistics: a running_var, or else an inv_std.
 struct PrepareInference {
-  double eps;
-  const void *running_var, *weight, *bias;
-  void *scale, *shift;
-  void* inv_std;  // may be null
+  double eps = 0;
+  const void *running_var = nullptr, *given_inv_std = nullptr, *weight = nullptr, *bias = nullptr;
+  void *scale = nullptr, *shift = nullptr;
+  void* inv_std = nullptr;  // may be null
 };
 
 // What backward makes of a channel's sums; dweight, dbias may be null, c1 and c2 are null in
@@ -87,6 +88,9 @@ struct Kernels {
   // those of the others follow at distance step.
   void (*finish_training)(const FinishTraining&, const void* first, int64_t step, int64_t c0,
                           int64_t c1, const double* mean, const double* m2);
+  // The moments themselves: means about 0 instead of the first value.
+  void (*finish_statistics)(const void* first, int64_t step, int64_t c0, int64_t c1,
+                            const double* mean, const double* m2, double* mean_out, double* m2_out);
   void (*prepare_inference)(const PrepareInference&, int64_t c0, int64_t c1);
 
   // [activation][residual]; ncs: samples [n0, n1) of channels [c0, c1); nsc: rows [r0, r1).

@@ -86,6 +86,7 @@ struct Tiling {
   Tiling(const Plan& plan, const Reduce& reduce) {
     if (plan.channels_last) return;
     width = channels_per_tile(plan);
+    if (width == 0) return;
     inputs = reduce.inputs(input);
     int64_t tile = plan.values() * width * plan.element;
     if (tile * inputs > l2_bytes() * 7 / 8) return;

@@ -2,6 +2,7 @@
 // or not: everything is compared with the scalar kernels on one thread, dense, channels first.
 #include <gtest/gtest.h>
 
+#include "dispatch.h"
 #include "problem.h"
 
 namespace {
@@ -95,6 +96,32 @@ TEST(Conformance, Streaming) {
       How how = {bn_detect_isa(), 2, layout, false, misalign};
       for (int call = 0; call < 3; call++) {
         EXPECT_TRUE(run(p, how).bytes == expected.bytes) << show(p, how);
+      }
+    }
+  }
+}
+
+// The same for each instruction set and type, without a measurement deciding.
+TEST(Conformance, StreamedStores) {
+  constexpr int64_t kS = 131, kRoom = 64;
+  const double ones[1] = {1}, zeros[1] = {0};
+  const float ones_f[1] = {1}, zeros_f[1] = {0};
+  for (int isa : isas()) {
+    for (int dtype : {bn_f32, bn_f64, bn_bf16, bn_f16}) {
+      const void* one = dtype == bn_f64 ? (const void*)ones : ones_f;
+      const void* zero = dtype == bn_f64 ? (const void*)zeros : zeros_f;
+      int64_t size = size_of(dtype);
+      // y = x: what is loaded is what must be there. 0x3c + i: small numbers of any type.
+      std::vector<char> x((size_t)(kS * size));
+      for (size_t i = 0; i < x.size(); i++) x[i] = (char)(0x3c + i % 3);
+      for (int64_t misalign : {0, 1, 5}) {
+        std::vector<char> y((size_t)((kS + misalign + 2 * kRoom) * size), 0x55), expected = y;
+        char* out = y.data() + (-(uintptr_t)y.data() % 64) + misalign * size;
+        std::memcpy(expected.data() + (out - y.data()), x.data(), x.size());
+        bn::Normalize normalize = {{1, 1, kS}, {x.data(), kS}, {}, {out, kS}, zero, zero,
+                                   one,        zero,           0,  true,      0};
+        bn::kernels_for(isa, dtype)->normalize_ncs[0][0](normalize, 0, 1, 0, 1);
+        EXPECT_TRUE(y == expected) << "isa " << isa << " dtype " << dtype << " at " << misalign;
       }
     }
   }

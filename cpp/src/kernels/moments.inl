@@ -197,6 +197,25 @@ BN_INLINE void move_running(E* running, Count count, double momentum, Vec<double
   store(running, count, moved);
 }
 
+// The first values of n neighbouring channels.
+template <class S>
+static Vec<double> first_values(const S* first, int64_t step, int64_t n) {
+  Element<S> values[16] = {};
+  for (int64_t l = 0; l < n; l++) values[l] = value_at(first + l * step);
+  return widen(load(values));
+}
+
+template <class S>
+void finish_statistics(const void* first, int64_t step, int64_t c0, int64_t c1, const double* mean,
+                       const double* m2, double* mean_out, double* m2_out) {
+  for_lanes(c1 - c0, [&](int64_t i, auto count) {
+    int64_t c = c0 + i;
+    Vec<double> k = first_values((const S*)first + c * step, step, lanes_of(count));
+    store(mean_out + c, count, k + load(mean + i, count, splat(0.0)));
+    store(m2_out + c, count, load(m2 + i, count, splat(0.0)));
+  });
+}
+
 template <class S>
 void finish_training(const FinishTraining& f, const void* first, int64_t step, int64_t c0,
                      int64_t c1, const double* mean, const double* m2) {
@@ -205,11 +224,7 @@ void finish_training(const FinishTraining& f, const void* first, int64_t step, i
   const E *weight = (const E*)f.weight, *bias = (const E*)f.bias;
   for_lanes(c1 - c0, [&](int64_t i, auto count) {
     int64_t c = c0 + i;
-    E origin[16] = {};
-    for (int64_t l = 0; l < 16 && c + l < c1; l++) {
-      origin[l] = value_at((const S*)first + (c + l) * step);
-    }
-    Vec<double> k = widen(load(origin));
+    Vec<double> k = first_values((const S*)first + c * step, step, lanes_of(count));
     Vec<double> mean_c = load(mean + i, count, splat(0.0));
     Vec<double> m2_c = load(m2 + i, count, splat(0.0));
     Vec<double> var = m2_c / splat(f.count), whole = k + mean_c;
@@ -233,13 +248,17 @@ void finish_training(const FinishTraining& f, const void* first, int64_t step, i
 template <class E>
 void prepare_inference(const PrepareInference& f, int64_t c0, int64_t c1) {
   Vec<E> zero = splat(E(0)), one = splat(E(1));
-  const E *var = (const E*)f.running_var + c0, *weight = (const E*)f.weight;
-  const E* bias = (const E*)f.bias;
+  const E *var = (const E*)f.running_var, *given = (const E*)f.given_inv_std;
+  const E *weight = (const E*)f.weight, *bias = (const E*)f.bias;
   for_lanes(c1 - c0, [&](int64_t i, auto count) {
     int64_t c = c0 + i;
-    Vec<E> biased;
-    narrow(widen(load(var + i, count, one)) + splat(f.eps), &biased);
-    Vec<E> inv_std = one / root(biased);
+    Vec<E> inv_std;
+    if (var) {
+      narrow(widen(load(var + c, count, one)) + splat(f.eps), &inv_std);
+      inv_std = one / root(inv_std);
+    } else {
+      inv_std = load(given + c, count, one);
+    }
     if (f.inv_std) store((E*)f.inv_std + c, count, inv_std);
     store((E*)f.scale + c, count, weight ? inv_std * load(weight + c, count, one) : inv_std);
     store((E*)f.shift + c, count, bias ? load(bias + c, count, zero) : zero);

@@ -8,6 +8,7 @@ constexpr Kernels table() {
       moments_nsc<S>,
       merge_moments<E>,
       finish_training<S>,
+      finish_statistics<S>,
       prepare_inference<E>,
       {{normalize_ncs<S, 0, false>, normalize_ncs<S, 0, true>},
        {normalize_ncs<S, 1, false>, normalize_ncs<S, 1, true>},

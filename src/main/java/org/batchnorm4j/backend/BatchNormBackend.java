@@ -45,7 +45,7 @@ public sealed interface BatchNormBackend permits NativeBackend, JavaBackend {
    * mean and biased variance, which go to {@code saved}. The running statistics, where given, move
    * by {@code momentum} towards the mean and the unbiased variance, after {@code y} is written.
    *
-   * <p>An empty batch (N * S = 0) changes nothing but {@code saved}.
+   * <p>An empty batch (N * S = 0) changes nothing.
    *
    * @param runningMean null when not tracked, like {@code runningVar}
    * @param momentum the weight of the new value
@@ -96,4 +96,58 @@ public sealed interface BatchNormBackend permits NativeBackend, JavaBackend {
       @Nullable Tensor dresidual,
       @Nullable Tensor dweight,
       @Nullable Tensor dbias);
+
+  /**
+   * The first step of {@link #training} alone, to be merged with that of other parts of a batch:
+   * the mean and the sum of squared deviations from it of every channel. An empty batch writes
+   * nothing.
+   *
+   * @param mean C values in f64, overwritten, like {@code m2}
+   */
+  void statistics(Problem problem, Tensor x, Tensor mean, Tensor m2);
+
+  /**
+   * The last step of {@link #training} alone: {@code y = act((x - mean) * (invStd * weight) + bias
+   * + residual)} with given statistics.
+   */
+  void normalize(
+      Problem problem,
+      Tensor x,
+      @Nullable Tensor residual,
+      Tensor y,
+      SavedStatistics given,
+      @Nullable Tensor weight,
+      @Nullable Tensor bias);
+
+  /**
+   * The first step of {@link #backwardTraining} alone: of every channel the sums of {@code g} and
+   * of {@code g * (x - mean)}, where {@code g} is {@code dy} where the activation passed it on.
+   *
+   * @param sumDy C values in f64, overwritten, like {@code dot}
+   */
+  void gradientSums(
+      Problem problem,
+      Tensor dy,
+      Tensor x,
+      @Nullable Tensor y,
+      SavedStatistics given,
+      Tensor sumDy,
+      Tensor dot);
+
+  /**
+   * The last step of {@link #backwardTraining} alone: {@code dx} from sums over {@code count}
+   * values per channel, which may be those of a larger batch.
+   */
+  void inputGradient(
+      Problem problem,
+      Tensor dy,
+      Tensor x,
+      @Nullable Tensor y,
+      @Nullable Tensor weight,
+      SavedStatistics given,
+      Tensor sumDy,
+      Tensor dot,
+      long count,
+      Tensor dx,
+      @Nullable Tensor dresidual);
 }

@@ -137,6 +137,85 @@ public final class JavaBackend implements BatchNormBackend {
     }
   }
 
+  @Override
+  public void statistics(Problem problem, Tensor x, Tensor mean, Tensor m2) {
+    InUse.acquire(x, mean, m2);
+    try {
+      passes(problem).statistics(ordered(problem), x, mean, m2);
+    } finally {
+      InUse.release(x, mean, m2);
+    }
+  }
+
+  @Override
+  public void normalize(
+      Problem problem,
+      Tensor x,
+      @Nullable Tensor residual,
+      Tensor y,
+      SavedStatistics given,
+      @Nullable Tensor weight,
+      @Nullable Tensor bias) {
+    InUse.acquire(x, residual, y, weight, bias, given.mean(), given.meanLow(), given.invStd());
+    try {
+      passes(problem).normalize(ordered(problem), x, residual, y, given, weight, bias);
+    } finally {
+      InUse.release(x, residual, y, weight, bias, given.mean(), given.meanLow(), given.invStd());
+    }
+  }
+
+  @Override
+  public void gradientSums(
+      Problem problem,
+      Tensor dy,
+      Tensor x,
+      @Nullable Tensor y,
+      SavedStatistics given,
+      Tensor sumDy,
+      Tensor dot) {
+    InUse.acquire(dy, x, y, given.mean(), given.meanLow(), given.invStd(), sumDy, dot);
+    try {
+      passes(problem).gradientSums(ordered(problem), dy, x, y, given, sumDy, dot);
+    } finally {
+      InUse.release(dy, x, y, given.mean(), given.meanLow(), given.invStd(), sumDy, dot);
+    }
+  }
+
+  @Override
+  public void inputGradient(
+      Problem problem,
+      Tensor dy,
+      Tensor x,
+      @Nullable Tensor y,
+      @Nullable Tensor weight,
+      SavedStatistics given,
+      Tensor sumDy,
+      Tensor dot,
+      long count,
+      Tensor dx,
+      @Nullable Tensor dresidual) {
+    InUse.acquire(
+        dy, x, y, weight, given.mean(), given.meanLow(), given.invStd(), sumDy, dot, dx, dresidual);
+    try {
+      passes(problem)
+          .inputGradient(
+              ordered(problem), dy, x, y, weight, given, sumDy, dot, count, dx, dresidual);
+    } finally {
+      InUse.release(
+          dy,
+          x,
+          y,
+          weight,
+          given.mean(),
+          given.meanLow(),
+          given.invStd(),
+          sumDy,
+          dot,
+          dx,
+          dresidual);
+    }
+  }
+
   private Passes<?> passes(Problem problem) {
     return problem.dtype() == DType.F64 ? doubles.get() : floats.get();
   }

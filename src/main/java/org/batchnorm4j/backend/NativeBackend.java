@@ -235,6 +235,163 @@ public final class NativeBackend implements BatchNormBackend {
     }
   }
 
+  @Override
+  public void statistics(Problem problem, Tensor x, Tensor mean, Tensor m2) {
+    InUse.acquire(x, mean, m2);
+    try {
+      check(
+          BatchNormNative.bn_statistics(
+              isa.ordinal(),
+              threads,
+              problem.dtype().ordinal(),
+              problem.layout().ordinal(),
+              problem.n(),
+              problem.c(),
+              problem.s(),
+              address(x),
+              pitch(x),
+              address(mean),
+              address(m2)));
+    } finally {
+      InUse.release(x, mean, m2);
+    }
+  }
+
+  @Override
+  public void normalize(
+      Problem problem,
+      Tensor x,
+      @Nullable Tensor residual,
+      Tensor y,
+      SavedStatistics given,
+      @Nullable Tensor weight,
+      @Nullable Tensor bias) {
+    InUse.acquire(x, residual, y, weight, bias, given.mean(), given.meanLow(), given.invStd());
+    try {
+      check(
+          BatchNormNative.bn_normalize(
+              isa.ordinal(),
+              threads,
+              problem.dtype().ordinal(),
+              problem.layout().ordinal(),
+              problem.n(),
+              problem.c(),
+              problem.s(),
+              problem.activation().kind().ordinal(),
+              problem.activation().slope(),
+              address(x),
+              pitch(x),
+              address(residual),
+              pitch(residual),
+              address(y),
+              pitch(y),
+              address(given.mean()),
+              address(given.meanLow()),
+              address(given.invStd()),
+              address(weight),
+              address(bias)));
+    } finally {
+      InUse.release(x, residual, y, weight, bias, given.mean(), given.meanLow(), given.invStd());
+    }
+  }
+
+  @Override
+  public void gradientSums(
+      Problem problem,
+      Tensor dy,
+      Tensor x,
+      @Nullable Tensor y,
+      SavedStatistics given,
+      Tensor sumDy,
+      Tensor dot) {
+    InUse.acquire(dy, x, y, given.mean(), given.meanLow(), given.invStd(), sumDy, dot);
+    try {
+      check(
+          BatchNormNative.bn_gradient_sums(
+              isa.ordinal(),
+              threads,
+              problem.dtype().ordinal(),
+              problem.layout().ordinal(),
+              problem.n(),
+              problem.c(),
+              problem.s(),
+              problem.activation().kind().ordinal(),
+              problem.activation().slope(),
+              address(dy),
+              pitch(dy),
+              address(x),
+              pitch(x),
+              address(y),
+              pitch(y),
+              address(given.mean()),
+              address(given.meanLow()),
+              address(sumDy),
+              address(dot)));
+    } finally {
+      InUse.release(dy, x, y, given.mean(), given.meanLow(), given.invStd(), sumDy, dot);
+    }
+  }
+
+  @Override
+  public void inputGradient(
+      Problem problem,
+      Tensor dy,
+      Tensor x,
+      @Nullable Tensor y,
+      @Nullable Tensor weight,
+      SavedStatistics given,
+      Tensor sumDy,
+      Tensor dot,
+      long count,
+      Tensor dx,
+      @Nullable Tensor dresidual) {
+    InUse.acquire(
+        dy, x, y, weight, given.mean(), given.meanLow(), given.invStd(), sumDy, dot, dx, dresidual);
+    try {
+      check(
+          BatchNormNative.bn_input_gradient(
+              isa.ordinal(),
+              threads,
+              problem.dtype().ordinal(),
+              problem.layout().ordinal(),
+              problem.n(),
+              problem.c(),
+              problem.s(),
+              problem.activation().kind().ordinal(),
+              problem.activation().slope(),
+              address(dy),
+              pitch(dy),
+              address(x),
+              pitch(x),
+              address(y),
+              pitch(y),
+              address(weight),
+              address(given.mean()),
+              address(given.meanLow()),
+              address(given.invStd()),
+              address(sumDy),
+              address(dot),
+              count,
+              address(dx),
+              pitch(dx),
+              address(dresidual),
+              pitch(dresidual)));
+    } finally {
+      InUse.release(
+          dy,
+          x,
+          y,
+          weight,
+          given.mean(),
+          given.meanLow(),
+          given.invStd(),
+          sumDy,
+          dot,
+          dx,
+          dresidual);
+    }
+  }
+
   private static long address(@Nullable Tensor t) {
     return t == null ? 0 : t.address();
   }

@@ -111,14 +111,10 @@ final class Passes<A> {
       @Nullable Tensor runningMeanTensor,
       @Nullable Tensor runningVarTensor,
       double momentum) {
-    int c = start(problem);
     if (problem.valuesPerChannel() == 0) {
-      kernels.fill(mean, 0, c, 0);
-      write(saved.mean(), mean, c);
-      write(saved.meanLow(), mean, c);
-      write(saved.invStd(), mean, c);
       return;
     }
+    int c = start(problem);
     read(weightTensor, weight, 1, c);
     read(biasTensor, bias, 0, c);
     read(runningMeanTensor, runningMean, 0, c);
@@ -127,13 +123,8 @@ final class Passes<A> {
     chunks.problem(problem);
     for (int from = 0; from < c; from += chunks.tile()) {
       int end = Math.min(c, from + chunks.tile());
-      chunks.start(from, end);
-      while (chunks.next()) {
-        reader.read(problem, chunks, x, xRows);
-        kernels.statistics(xRows, chunks, sums);
-        moments.add(chunks, sums);
-      }
-      statistics(problem.valuesPerChannel(), eps, momentum, from, end);
+      sumMoments(problem, x, from, end);
+      finish(problem.valuesPerChannel(), eps, momentum, from, end);
       normalize(problem, x, residual, y, from, end);
     }
     write(saved.mean(), mean, c);
@@ -143,8 +134,54 @@ final class Passes<A> {
     write(runningVarTensor, runningVar, c);
   }
 
+  /** The statistics alone: mean and sum of squared deviations, in f64. */
+  void statistics(Problem problem, Tensor x, Tensor meanTensor, Tensor m2Tensor) {
+    if (problem.valuesPerChannel() == 0) {
+      return;
+    }
+    int channels = (int) problem.c();
+    moments.ensure(channels);
+    chunks.problem(problem);
+    for (int from = 0; from < channels; from += chunks.tile()) {
+      sumMoments(problem, x, from, Math.min(channels, from + chunks.tile()));
+    }
+    for (int c = 0; c < channels; c++) {
+      moments.mean[c] = moments.first[c] + moments.mean[c];
+    }
+    meanTensor.write(meanTensor.offset(), moments.mean, 0, channels);
+    m2Tensor.write(m2Tensor.offset(), moments.m2, 0, channels);
+  }
+
+  /** The normalization alone, with given statistics. */
+  void normalize(
+      Problem problem,
+      Tensor x,
+      @Nullable Tensor residual,
+      Tensor y,
+      SavedStatistics given,
+      @Nullable Tensor weightTensor,
+      @Nullable Tensor biasTensor) {
+    if (problem.valuesPerChannel() == 0) {
+      return;
+    }
+    int c = start(problem);
+    readSaved(given, c);
+    readScale(weightTensor, c);
+    read(biasTensor, bias, 0, c);
+    normalize(problem, x, residual, y, 0, c);
+  }
+
+  private void sumMoments(Problem problem, Tensor x, int from, int end) {
+    chunks.start(from, end);
+    while (chunks.next()) {
+      reader.read(problem, chunks, x, xRows);
+      kernels.statistics(xRows, chunks, sums);
+      moments.add(chunks, sums);
+    }
+  }
+
   /** From the moments of channels {@code from} to {@code end - 1} all that is saved of them. */
-  private void statistics(double values, double eps, double momentum, int from, int end) {
+  private void finish(double values, double eps, double momentum, int from, int end) {
     for (int c = from; c < end; c++) {
       double k = moments.first[c];
       double m2 = moments.m2[c];
@@ -196,9 +233,7 @@ final class Passes<A> {
       @Nullable Tensor dweightTensor,
       @Nullable Tensor dbiasTensor) {
     int c = start(problem);
-    read(saved.mean(), mean, 0, c);
-    read(saved.meanLow(), meanLow, 0, c);
-    read(saved.invStd(), invStd, 0, c);
+    readSaved(saved, c);
     readScale(weightTensor, c);
     boolean reduces = dx != null || dweightTensor != null || dbiasTensor != null;
     backward(problem, dy, x, y, true, reduces, dx, dresidual, dweightTensor, dbiasTensor);
@@ -224,6 +259,60 @@ final class Passes<A> {
     backward(problem, dy, x, y, false, reduces, dx, dresidual, dweightTensor, dbiasTensor);
   }
 
+  /** The sums alone, in f64. */
+  void gradientSums(
+      Problem problem,
+      Tensor dy,
+      Tensor x,
+      @Nullable Tensor y,
+      SavedStatistics given,
+      Tensor sumDyTensor,
+      Tensor dotTensor) {
+    if (problem.valuesPerChannel() == 0) {
+      return;
+    }
+    int channels = start(problem);
+    readSaved(given, channels);
+    gradients.ensure(channels);
+    chunks.problem(problem);
+    for (int from = 0; from < channels; from += chunks.tile()) {
+      int end = Math.min(channels, from + chunks.tile());
+      sumGradients(problem, dy, x, mask(problem, y), from, end);
+    }
+    sumDyTensor.write(sumDyTensor.offset(), gradients.sumDy, 0, channels);
+    dotTensor.write(dotTensor.offset(), gradients.dot, 0, channels);
+  }
+
+  /** The input's gradient alone, from given sums over {@code count} values per channel. */
+  void inputGradient(
+      Problem problem,
+      Tensor dy,
+      Tensor x,
+      @Nullable Tensor y,
+      @Nullable Tensor weightTensor,
+      SavedStatistics given,
+      Tensor sumDyTensor,
+      Tensor dotTensor,
+      long count,
+      Tensor dx,
+      @Nullable Tensor dresidual) {
+    if (problem.valuesPerChannel() == 0) {
+      return;
+    }
+    int channels = start(problem);
+    readSaved(given, channels);
+    readScale(weightTensor, channels);
+    gradients.ensure(channels);
+    sumDyTensor.read(sumDyTensor.offset(), gradients.sumDy, 0, channels);
+    dotTensor.read(dotTensor.offset(), gradients.dot, 0, channels);
+    finishGradients(count, 0, channels);
+    propagate(problem, dy, x, mask(problem, y), true, dx, dresidual, 0, channels);
+  }
+
+  private static @Nullable Tensor mask(Problem problem, @Nullable Tensor y) {
+    return problem.activation().kind() == Activation.Kind.NONE ? null : y;
+  }
+
   private void backward(
       Problem problem,
       Tensor dy,
@@ -239,13 +328,14 @@ final class Passes<A> {
     kernels.fill(dweight, 0, c, 0);
     kernels.fill(dbias, 0, c, 0);
     if (problem.valuesPerChannel() > 0) {
-      Tensor mask = problem.activation().kind() == Activation.Kind.NONE ? null : y;
+      Tensor mask = mask(problem, y);
       gradients.ensure(c);
       chunks.problem(problem);
       for (int from = 0; from < c; from += chunks.tile()) {
         int end = Math.min(c, from + chunks.tile());
         if (reduces) {
-          reduce(problem, dy, x, mask, from, end);
+          sumGradients(problem, dy, x, mask, from, end);
+          finishGradients(problem.valuesPerChannel(), from, end);
         }
         if (dx != null || dresidual != null) {
           propagate(problem, dy, x, mask, training, dx, dresidual, from, end);
@@ -256,7 +346,7 @@ final class Passes<A> {
     write(dbiasTensor, dbias, c);
   }
 
-  private void reduce(
+  private void sumGradients(
       Problem problem, Tensor dy, Tensor x, @Nullable Tensor mask, int from, int end) {
     chunks.start(from, end);
     while (chunks.next()) {
@@ -267,7 +357,10 @@ final class Passes<A> {
       kernels.gradientSums(gRows, xRows, chunks, rowMean, rowMeanLow, sums);
       gradients.add(chunks, sums);
     }
-    double values = problem.valuesPerChannel();
+  }
+
+  /** From the sums of channels {@code from} to {@code end - 1} all that is made of them. */
+  private void finishGradients(double values, int from, int end) {
     for (int c = from; c < end; c++) {
       double sumDy = gradients.sumDy[c];
       double scaledDot = gradients.dot[c] * kernels.get(invStd, c);
@@ -357,6 +450,12 @@ final class Passes<A> {
     } else {
       kernels.read(from, from.offset(), to, 0, c);
     }
+  }
+
+  private void readSaved(SavedStatistics saved, int c) {
+    read(saved.mean(), mean, 0, c);
+    read(saved.meanLow(), meanLow, 0, c);
+    read(saved.invStd(), invStd, 0, c);
   }
 
   private void readRunning(Tensor runningMeanTensor, Tensor runningVarTensor, double eps, int c) {

@@ -265,6 +265,7 @@ class ConformanceTest {
         backend.training(
             problem, x, add, out, weight, bias, 1e-5, saved, runningMean, runningVar, 0.1);
         note(outputs, out, saved.mean(), saved.meanLow(), saved.invStd(), runningMean, runningVar);
+        steps(outputs, task, how, problem, dy, kept, y, weight, bias, add, saved);
         backend.backwardTraining(
             problem, dy, kept, y, weight, saved, dx, dresidual, dweight, dbias);
       } else {
@@ -287,6 +288,43 @@ class ConformanceTest {
       note(outputs, dx, dresidual, dweight, dbias);
     }
     return outputs;
+  }
+
+  /** Each step alone. They must also give what the whole gives, which the whole's outputs show. */
+  private static void steps(
+      List<long[]> outputs,
+      Task task,
+      How how,
+      Problem problem,
+      Tensor dy,
+      Tensor x,
+      @Nullable Tensor y,
+      @Nullable Tensor weight,
+      @Nullable Tensor bias,
+      @Nullable Tensor residual,
+      SavedStatistics saved) {
+    BatchNormBackend backend = how.backend();
+    Tensor mean = Tensor.zeros(DType.F64, task.c());
+    Tensor m2 = Tensor.zeros(DType.F64, task.c());
+    backend.statistics(problem, x, mean, m2);
+    Tensor normalized = data(task, how, null, 0);
+    backend.normalize(problem, x, residual, normalized, saved, weight, bias);
+    Tensor sumDy = Tensor.zeros(DType.F64, task.c());
+    Tensor dot = Tensor.zeros(DType.F64, task.c());
+    backend.gradientSums(problem, dy, x, y, saved, sumDy, dot);
+    Tensor dx = data(task, how, null, 0);
+    Tensor dresidual = task.residual() ? data(task, how, null, 0) : null;
+    backend.inputGradient(
+        problem, dy, x, y, weight, saved, sumDy, dot, task.n() * task.s(), dx, dresidual);
+    note(outputs, mean, m2, normalized, sumDy, dot, dx, dresidual);
+
+    Tensor whole = data(task, how, null, 0);
+    Tensor wholeDx = data(task, how, null, 0);
+    SavedStatistics again = SavedStatistics.allocate(task.dtype().parameterType(), task.c());
+    backend.training(problem, x, residual, whole, weight, bias, 1e-5, again, null, null, 0.1);
+    assertArrayEquals(whole.toDoubleArray(), normalized.toDoubleArray());
+    backend.backwardTraining(problem, dy, x, y, weight, saved, wholeDx, dresidual, null, null);
+    assertArrayEquals(wholeDx.toDoubleArray(), dx.toDoubleArray());
   }
 
   private static void note(List<long[]> outputs, @Nullable Tensor... tensors) {

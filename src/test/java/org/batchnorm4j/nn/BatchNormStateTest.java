@@ -194,7 +194,8 @@ class BatchNormStateTest {
         new IncompatibleKeys(KEYS.subList(0, 4), List.of()), bn.loadStateDict(Map.of(), false));
     assertEquals(1, bn.numBatchesTracked().getLong());
     assertEquals(
-        new IncompatibleKeys(List.of(), List.of()), new BatchNorm2d(3).loadStateDict(given(), true));
+        new IncompatibleKeys(List.of(), List.of()),
+        new BatchNorm2d(3).loadStateDict(given(), true));
   }
 
   @Test
@@ -204,8 +205,7 @@ class BatchNormStateTest {
     state.put("x", Tensor.zeros(1));
     state.put("bias", Tensor.zeros(3, 1));
     BatchNorm1d bn = new BatchNorm1d(3);
-    Exception e =
-        assertThrows(IllegalStateException.class, () -> bn.loadStateDict(state, false));
+    Exception e = assertThrows(IllegalStateException.class, () -> bn.loadStateDict(state, false));
     assertEquals(
         "Error(s) in loading state_dict for BatchNorm1d:\n"
             + "\tsize mismatch for bias: copying a param with shape torch.Size([3, 1]) from"

@@ -140,4 +140,92 @@ public final class BatchNormNative {
       @Cast("int64_t") long dresidualPitch,
       @Cast("void*") long dweight,
       @Cast("void*") long dbias);
+
+  /** Mean and squared deviations of each channel. */
+  public static native int bn_statistics(
+      int isa,
+      int threads,
+      int dtype,
+      int layout,
+      @Cast("int64_t") long n,
+      @Cast("int64_t") long c,
+      @Cast("int64_t") long s,
+      @Cast("const void*") long x,
+      @Cast("int64_t") long xPitch,
+      @Cast("double*") long mean,
+      @Cast("double*") long m2);
+
+  /** y with given statistics. */
+  public static native int bn_normalize(
+      int isa,
+      int threads,
+      int dtype,
+      int layout,
+      @Cast("int64_t") long n,
+      @Cast("int64_t") long c,
+      @Cast("int64_t") long s,
+      int activation,
+      double slope,
+      @Cast("const void*") long x,
+      @Cast("int64_t") long xPitch,
+      @Cast("const void*") long residual,
+      @Cast("int64_t") long residualPitch,
+      @Cast("void*") long y,
+      @Cast("int64_t") long yPitch,
+      @Cast("const void*") long mean,
+      @Cast("const void*") long meanLow,
+      @Cast("const void*") long invStd,
+      @Cast("const void*") long weight,
+      @Cast("const void*") long bias);
+
+  /** The sums of backward alone. */
+  public static native int bn_gradient_sums(
+      int isa,
+      int threads,
+      int dtype,
+      int layout,
+      @Cast("int64_t") long n,
+      @Cast("int64_t") long c,
+      @Cast("int64_t") long s,
+      int activation,
+      double slope,
+      @Cast("const void*") long dy,
+      @Cast("int64_t") long dyPitch,
+      @Cast("const void*") long x,
+      @Cast("int64_t") long xPitch,
+      @Cast("const void*") long y,
+      @Cast("int64_t") long yPitch,
+      @Cast("const void*") long mean,
+      @Cast("const void*") long meanLow,
+      @Cast("double*") long sumDy,
+      @Cast("double*") long dot);
+
+  /** dx from given sums. */
+  public static native int bn_input_gradient(
+      int isa,
+      int threads,
+      int dtype,
+      int layout,
+      @Cast("int64_t") long n,
+      @Cast("int64_t") long c,
+      @Cast("int64_t") long s,
+      int activation,
+      double slope,
+      @Cast("const void*") long dy,
+      @Cast("int64_t") long dyPitch,
+      @Cast("const void*") long x,
+      @Cast("int64_t") long xPitch,
+      @Cast("const void*") long y,
+      @Cast("int64_t") long yPitch,
+      @Cast("const void*") long weight,
+      @Cast("const void*") long mean,
+      @Cast("const void*") long meanLow,
+      @Cast("const void*") long invStd,
+      @Cast("const double*") long sumDy,
+      @Cast("const double*") long dot,
+      double count,
+      @Cast("void*") long dx,
+      @Cast("int64_t") long dxPitch,
+      @Cast("void*") long dresidual,
+      @Cast("int64_t") long dresidualPitch);
 }

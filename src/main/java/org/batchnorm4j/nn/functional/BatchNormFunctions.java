@@ -288,7 +288,8 @@ public final class BatchNormFunctions {
     }
   }
 
-  // --------------------------------------------- checks, for the other functions of the package too
+  // --------------------------------------------- checks, for the other functions of the package
+  // too
 
   static Problem problem(Tensor x, Activation activation) {
     checkOpen("x", x);

@@ -1,0 +1,51 @@
+package org.batchnorm4j.benchmarks;
+
+import java.util.ArrayList;
+import java.util.List;
+import org.batchnorm4j.backend.Backends;
+import org.batchnorm4j.backend.Isa;
+import org.batchnorm4j.backend.NativeBackend;
+import org.batchnorm4j.benchmarks.peer.OneDnn;
+import org.batchnorm4j.benchmarks.peer.OnnxRuntime;
+import org.batchnorm4j.benchmarks.peer.Ours;
+import org.batchnorm4j.benchmarks.peer.Peer;
+import org.batchnorm4j.benchmarks.peer.PlainLoop;
+import org.batchnorm4j.benchmarks.peer.Torch;
+
+/** Who races. */
+final class Contenders {
+  private Contenders() {}
+
+  /** Our own, native on the best instruction set first. */
+  static List<Peer> ours(int threads) {
+    List<Peer> peers = new ArrayList<>();
+    NativeBackend best = Backends.nativeBackend().withThreads(threads);
+    peers.add(new Ours("native " + title(best.isa()), best));
+    if (best.isa() == Isa.AVX512) {
+      peers.add(new Ours("native " + title(Isa.AVX2), best.withIsa(Isa.AVX2)));
+    }
+    // Its thread limit is the property that this process was started with.
+    peers.add(new Ours("Java backend", Backends.javaBackend()));
+    return peers;
+  }
+
+  /** Ours and all others. */
+  static List<Peer> all(int threads) {
+    List<Peer> peers = new ArrayList<>(ours(threads));
+    peers.add(new PlainLoop());
+    peers.add(new Torch(true, threads));
+    peers.add(new Torch(false, threads));
+    peers.add(new OneDnn());
+    peers.add(new OnnxRuntime(threads));
+    return peers;
+  }
+
+  private static String title(Isa isa) {
+    return switch (isa) {
+      case SCALAR -> "scalar";
+      case AVX2 -> "AVX2";
+      case AVX512 -> "AVX-512";
+      case NEON -> "NEON";
+    };
+  }
+}

@@ -1,0 +1,291 @@
+package org.batchnorm4j.benchmarks;
+
+import java.io.IOException;
+import java.io.PrintStream;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Instant;
+import java.time.temporal.ChronoUnit;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Set;
+import org.batchnorm4j.benchmarks.peer.Cell;
+
+/** {@code benchmarks/run}, {@code benchmarks/plot} and {@code benchmarks/guard}. */
+public final class Main {
+  private static final String HOME_PROPERTY = "org.batchnorm4j.benchmarks.home";
+  private static final String USAGE =
+      """
+      benchmarks/run [--quick] [--minutes M] [--forks N] [--only TEXT] [--name NAME]
+          measures, into benchmarks/results/NAME.json
+          --quick      a few cells in less than 5 minutes (default: all, less than 40)
+          --minutes M  so long instead
+          --forks N    so many JVMs for each number of threads (default 1)
+          --only TEXT  cells with TEXT in "group operation format dtype fusion shape"
+          --name NAME  default: quick or full
+      benchmarks/plot [FILE.json]...
+          tables and plots beside each file (default: all in benchmarks/results)
+      benchmarks/guard
+          fails if native is much slower than it can be, in less than a minute
+      """;
+
+  private Main() {}
+
+  /** How a run is asked for. */
+  private record Options(boolean quick, double minutes, int forks, String only, String name) {
+    List<Cell> cells() {
+      List<Cell> cells = quick ? Plan.quick() : Plan.full();
+      return cells.stream().filter(cell -> describe(cell).contains(only)).toList();
+    }
+
+    static Options parse(List<String> arguments) {
+      boolean quick = arguments.contains("--quick");
+      double minutes = quick ? 4.5 : 38;
+      int forks = 1;
+      String only = "";
+      String name = quick ? "quick" : "full";
+      for (int i = 0; i < arguments.size(); i++) {
+        String option = arguments.get(i);
+        if (option.equals("--quick")) {
+          continue;
+        }
+        if (i + 1 == arguments.size()) {
+          throw new IllegalArgumentException("option " + option + " is unknown or has no value");
+        }
+        String value = arguments.get(++i);
+        switch (option) {
+          case "--minutes" -> minutes = Double.parseDouble(value);
+          case "--forks" -> forks = Integer.parseInt(value);
+          case "--only" -> only = value;
+          case "--name" -> name = value;
+          default -> throw new IllegalArgumentException("unknown option " + option);
+        }
+      }
+      if (!(minutes > 0) || forks < 1) {
+        throw new IllegalArgumentException("--minutes and --forks must be positive");
+      }
+      return new Options(quick, minutes, forks, only, name);
+    }
+  }
+
+  /** Runs a command; see the usage. */
+  public static void main(String[] arguments) throws Exception {
+    List<String> rest = new ArrayList<>(List.of(arguments));
+    String command = rest.isEmpty() ? "help" : rest.remove(0);
+    try {
+      switch (command) {
+        case "run" -> run(Options.parse(rest), rest);
+        case "fork" -> fork(rest);
+        case "plot" -> plot(rest);
+        case "guard" -> System.exit(Guard.check(System.out) ? 0 : 1);
+        default -> System.err.print(USAGE);
+      }
+    } catch (IllegalArgumentException | IOException e) {
+      System.err.println("benchmarks: " + e.getMessage());
+      System.exit(2);
+    }
+  }
+
+  private static Path home() {
+    return Path.of(System.getProperty(HOME_PROPERTY, "benchmarks"));
+  }
+
+  static String describe(Cell cell) {
+    return String.join(
+            " ",
+            cell.group(),
+            cell.operation().name(),
+            cell.format(),
+            cell.dtype().name(),
+            cell.fusion().name(),
+            cell.shape())
+        .toLowerCase(Locale.ROOT);
+  }
+
+  private static void run(Options options, List<String> arguments)
+      throws IOException, InterruptedException {
+    if (options.cells().isEmpty()) {
+      throw new IllegalArgumentException("no cell has \"" + options.only + "\" in it");
+    }
+    Map<String, String> environment =
+        Environment.describe(home().toAbsolutePath().normalize().getParent());
+    long start = System.nanoTime();
+    String started = Instant.now().truncatedTo(ChronoUnit.SECONDS).toString();
+    Set<Integer> threadCounts =
+        new LinkedHashSet<>(List.of(1, Runtime.getRuntime().availableProcessors()));
+    int forks = threadCounts.size() * options.forks;
+    List<Results> parts = new ArrayList<>();
+    for (int fork = 0; fork < options.forks; fork++) {
+      for (int threads : threadCounts) {
+        double left = options.minutes * 60 - (System.nanoTime() - start) * 1e-9;
+        Path part = Files.createTempFile("batchnorm4j", ".json");
+        try {
+          start(part, threads, left / (forks - parts.size()), arguments);
+          parts.add(Results.read(part));
+        } finally {
+          Files.deleteIfExists(part);
+        }
+      }
+    }
+    List<Results.Row> rows = merge(parts);
+    environment.put("load after", Environment.load());
+    int planned = options.cells().size() * threadCounts.size();
+    long measured = rows.stream().map(Results.Row::cell).distinct().count();
+    environment.put("cells", measured + " measured of " + planned);
+    double minutes = Math.round((System.nanoTime() - start) / 6e9) / 10.0;
+    String mode = options.quick ? "quick" : "full";
+    Path file = home().resolve("results").resolve(options.name + ".json");
+    new Results(options.name, mode, started, minutes, options.forks, environment, rows).write(file);
+    System.err.println();
+    report(System.err, rows);
+    System.err.println("Written to " + file + "; benchmarks/plot makes tables and plots of it.");
+  }
+
+  /** A JVM of its own for a number of threads: some peers can be told only when they start. */
+  private static void start(Path part, int threads, double seconds, List<String> arguments)
+      throws IOException, InterruptedException {
+    List<String> command =
+        new ArrayList<>(
+            List.of(
+                Path.of(System.getProperty("java.home"), "bin", "java").toString(),
+                "-Xms2g",
+                "-Xmx4g",
+                "-XX:+UseParallelGC",
+                "-Dorg.batchnorm4j.threads=" + threads,
+                "-D" + HOME_PROPERTY + "=" + home(),
+                "-cp",
+                System.getProperty("java.class.path"),
+                Main.class.getName(),
+                "fork",
+                part.toString(),
+                "" + threads,
+                "" + seconds));
+    command.addAll(arguments);
+    ProcessBuilder builder = new ProcessBuilder(command).inheritIO();
+    Map<String, String> environment = builder.environment();
+    environment.put("OMP_NUM_THREADS", "" + threads);
+    // glibc gives large blocks back to the system at once, and libtorch's plain calls then wait for
+    // new pages. PyTorch's tuning guide says to use an allocator that keeps them; so does this.
+    environment.put("MALLOC_MMAP_MAX_", "0");
+    environment.put("MALLOC_TRIM_THRESHOLD_", "17179869184");
+    int status = builder.start().waitFor();
+    if (status != 0) {
+      throw new IOException("the JVM with " + threads + " threads ended with status " + status);
+    }
+  }
+
+  private static void fork(List<String> arguments) throws IOException {
+    Path part = Path.of(arguments.get(0));
+    int threads = Integer.parseInt(arguments.get(1));
+    double seconds = Double.parseDouble(arguments.get(2));
+    List<Cell> cells = Options.parse(arguments.subList(3, arguments.size())).cells();
+    long end = System.nanoTime() + (long) (seconds * 1e9);
+    Race race = new Race(Contenders.all(threads), threads);
+    List<Results.Row> rows = new ArrayList<>();
+    for (int i = 0; i < cells.size(); i++) {
+      double left = (end - System.nanoTime()) * 1e-9;
+      if (left <= 0 && i > 0) {
+        System.err.printf("%nOut of time: %d cells are not measured.%n", cells.size() - i);
+        break;
+      }
+      System.err.printf(
+          Locale.ROOT,
+          "%s%d thread%s, cell %d of %d, %d:%02d left: %-50s",
+          System.console() == null ? "\n" : "\r",
+          threads,
+          threads == 1 ? "" : "s",
+          i + 1,
+          cells.size(),
+          (int) Math.max(0, left) / 60,
+          (int) Math.max(0, left) % 60,
+          describe(cells.get(i)));
+      rows.addAll(race.measure(cells.get(i), left / (cells.size() - i)));
+    }
+    new Results("part", "part", "", 0, 1, Map.of(), rows).write(part);
+  }
+
+  /** Rows of several forks into one each. */
+  static List<Results.Row> merge(List<Results> parts) {
+    Map<String, List<Results.Row>> groups = new LinkedHashMap<>();
+    for (Results part : parts) {
+      for (Results.Row row : part.rows()) {
+        groups
+            .computeIfAbsent(row.cell() + "|" + row.contender(), key -> new ArrayList<>())
+            .add(row);
+      }
+    }
+    return groups.values().stream().map(Main::mergeRows).toList();
+  }
+
+  private static Results.Row mergeRows(List<Results.Row> rows) {
+    // One fork in which a contender was wrong is enough.
+    for (Results.Row row : rows) {
+      if (!row.isOk()) {
+        return row;
+      }
+    }
+    Results.Row first = rows.get(0);
+    return new Results.Row(
+        first.group(),
+        first.operation(),
+        first.format(),
+        first.dtype(),
+        first.fusion(),
+        first.shape(),
+        first.elements(),
+        first.buffers(),
+        first.threads(),
+        first.contender(),
+        first.status(),
+        first.message(),
+        median(rows.stream().mapToDouble(Results.Row::microseconds).toArray()),
+        rows.stream().mapToDouble(Results.Row::best).min().orElseThrow(),
+        rows.stream().mapToDouble(Results.Row::low).min().orElseThrow(),
+        rows.stream().mapToDouble(Results.Row::high).max().orElseThrow(),
+        rows.stream().mapToInt(Results.Row::rounds).sum(),
+        median(rows.stream().mapToDouble(Results.Row::coresBusy).toArray()),
+        first.limit(),
+        median(rows.stream().mapToDouble(Results.Row::limitMicroseconds).toArray()));
+  }
+
+  private static double median(double[] values) {
+    Arrays.sort(values);
+    int middle = values.length / 2;
+    return values.length % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
+  }
+
+  /** Who was wrong or failed. */
+  private static void report(PrintStream out, List<Results.Row> rows) {
+    for (Results.Row row : rows) {
+      if (!row.isOk() && !row.status().equals(Results.ABSENT)) {
+        out.println(
+            row.contender() + " " + row.status() + ", " + row.cell() + ": " + row.message());
+      }
+    }
+  }
+
+  private static void plot(List<String> files) throws IOException {
+    List<Path> paths = new ArrayList<>();
+    for (String file : files) {
+      paths.add(Path.of(file));
+    }
+    if (paths.isEmpty()) {
+      try (var list = Files.list(home().resolve("results"))) {
+        list.filter(p -> p.toString().endsWith(".json")).sorted().forEach(paths::add);
+      }
+    }
+    if (paths.isEmpty()) {
+      throw new IOException("no results in " + home().resolve("results") + "; see benchmarks/run");
+    }
+    for (Path path : paths) {
+      for (Path written : new Report(Results.read(path)).write(path)) {
+        System.out.println(written);
+      }
+    }
+  }
+}

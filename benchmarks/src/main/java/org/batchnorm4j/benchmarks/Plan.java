@@ -1,0 +1,113 @@
+package org.batchnorm4j.benchmarks;
+
+import java.util.ArrayList;
+import java.util.List;
+import org.batchnorm4j.backend.Layout;
+import org.batchnorm4j.benchmarks.peer.Cell;
+import org.batchnorm4j.benchmarks.peer.Cell.Fusion;
+import org.batchnorm4j.benchmarks.peer.Cell.Operation;
+import org.batchnorm4j.tensor.DType;
+
+/** Which cells are measured. */
+final class Plan {
+  /** A cold run is one behind so many bytes of other tensors; few caches are larger. */
+  private static final long COLD_BYTES = 256L << 20;
+
+  private static final int COLD_SETS = 48;
+
+  /** The batch norms of ResNet-50: channels, height and width, and how many layers have them. */
+  static final int[][] RESNET50 = {
+    {64, 112, 1}, {64, 56, 6}, {256, 56, 4}, {128, 56, 1}, {128, 28, 7}, {512, 28, 5},
+    {256, 28, 1}, {256, 14, 11}, {1024, 14, 7}, {512, 14, 1}, {512, 7, 5}, {2048, 7, 4},
+  };
+
+  private Plan() {}
+
+  /** A few of the cells, enough for a look. */
+  static List<Cell> quick() {
+    List<Cell> cells = new ArrayList<>();
+    both(cells, "resnet50", 32, 64, 56, 56);
+    both(cells, "resnet50", 32, 2048, 7, 7);
+    both(cells, "resnet50", 1, 64, 56, 56);
+    all(cells, "tabular", Layout.NSC, DType.F32, 1, 4096, 512);
+    all(cells, "bf16", Layout.NCS, DType.BF16, 1, 32, 512, 28, 28);
+    fused(cells, 32, 512, 28, 28);
+    cold(cells, 1, 256, 56, 56);
+    for (long size = 1; size <= 1 << 18; size *= 64) {
+      call(cells, size);
+    }
+    return cells;
+  }
+
+  /** All cells. */
+  static List<Cell> full() {
+    List<Cell> cells = new ArrayList<>();
+    for (int n : new int[] {32, 1}) {
+      for (int[] layer : RESNET50) {
+        both(cells, "resnet50", n, layer[0], layer[1], layer[1]);
+      }
+    }
+    both(cells, "mobilenet", 32, 96, 14, 14);
+    both(cells, "mobilenet", 32, 960, 7, 7);
+    both(cells, "3d", 4, 64, 16, 56, 56);
+    for (long[] dims : new long[][] {{64, 50}, {256, 1024}, {4096, 512}, {65536, 256}}) {
+      all(cells, "tabular", Layout.NSC, DType.F32, 1, dims);
+    }
+    for (Layout layout : Layout.values()) {
+      all(cells, "bf16", layout, DType.BF16, 1, 32, 256, 56, 56);
+      all(cells, "bf16", layout, DType.BF16, 1, 32, 512, 28, 28);
+    }
+    fused(cells, 32, 256, 56, 56);
+    fused(cells, 32, 512, 28, 28);
+    cold(cells, 1, 256, 56, 56);
+    cold(cells, 1, 512, 28, 28);
+    for (long size = 1; size <= 1 << 26; size *= 4) {
+      call(cells, size);
+    }
+    return cells;
+  }
+
+  /** One cell, for the guard and for tests. */
+  static Cell cell(Operation operation, Layout layout, long... dims) {
+    return new Cell("one", operation, layout, DType.F32, Fusion.NONE, dims, 1);
+  }
+
+  private static void both(List<Cell> cells, String group, long... dims) {
+    for (Layout layout : Layout.values()) {
+      all(cells, group, layout, DType.F32, 1, dims);
+    }
+  }
+
+  private static void all(
+      List<Cell> cells, String group, Layout layout, DType dtype, int buffers, long... dims) {
+    for (Operation operation : Operation.values()) {
+      cells.add(new Cell(group, operation, layout, dtype, Fusion.NONE, dims, buffers));
+    }
+  }
+
+  private static void fused(List<Cell> cells, long... dims) {
+    for (Layout layout : Layout.values()) {
+      for (Fusion fusion : List.of(Fusion.RELU, Fusion.ADD_RELU)) {
+        cells.add(new Cell("fused", Operation.INFERENCE, layout, DType.F32, fusion, dims, 1));
+        cells.add(new Cell("fused", Operation.TRAINING, layout, DType.F32, fusion, dims, 1));
+      }
+      cells.add(new Cell("fused", Operation.BACKWARD, layout, DType.F32, Fusion.RELU, dims, 1));
+    }
+  }
+
+  private static void cold(List<Cell> cells, long... dims) {
+    long bytes = 8;
+    for (long dim : dims) {
+      bytes *= dim;
+    }
+    int buffers = (int) Math.min(COLD_SETS, (COLD_BYTES + bytes - 1) / bytes);
+    all(cells, "cold", Layout.NCS, DType.F32, buffers, dims);
+  }
+
+  /** Inference of one sample of so many values: what a call costs. */
+  private static void call(List<Cell> cells, long size) {
+    long[] dims = size <= 64 ? new long[] {1, size} : new long[] {1, 64, 1, size / 64};
+    Layout layout = size <= 64 ? Layout.NSC : Layout.NCS;
+    cells.add(new Cell("call", Operation.INFERENCE, layout, DType.F32, Fusion.NONE, dims, 1));
+  }
+}

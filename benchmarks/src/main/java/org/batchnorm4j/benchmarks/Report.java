@@ -1,0 +1,424 @@
+package org.batchnorm4j.benchmarks;
+
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Set;
+import java.util.TreeSet;
+import org.jspecify.annotations.Nullable;
+
+/** Tables and plots of a run. Every cell that was measured is in them. */
+record Report(Results results) {
+  private static final Set<String> YARDSTICKS =
+      Set.of("copy", "copy, past the caches", "triad", "triad, past the caches", "read");
+  private static final String JAVA = "Java backend";
+  private static final String NONE = "none";
+
+  /** A cell and all who raced in it, by name. */
+  private record Heat(Results.Row any, Map<String, Results.Row> rows) {
+    String label() {
+      String fusion = any.fusion().equals(NONE) ? "" : " + " + any.fusion().replace('_', ' ');
+      String dtype = any.dtype().equals("f32") ? "" : " " + any.dtype();
+      String cold = any.buffers() > 1 ? " cold" : "";
+      return any.operation() + fusion + " " + any.format() + " " + any.shape() + dtype + cold;
+    }
+
+    /** The median of a contender, or NaN. */
+    double time(String contender) {
+      Results.Row row = rows.get(contender);
+      return row == null || !row.isOk() ? Double.NaN : row.microseconds();
+    }
+
+    /** The native backend that users get: the first one. */
+    Results.@Nullable Row ours() {
+      return rows.values().stream()
+          .filter(row -> row.contender().startsWith("native") && row.isOk())
+          .findFirst()
+          .orElse(null);
+    }
+
+    /** The fastest that is not ours, or null. */
+    Results.@Nullable Row peer() {
+      Results.Row best = null;
+      for (Results.Row row : rows.values()) {
+        boolean peer = row.isOk() && !row.isOurs() && !YARDSTICKS.contains(row.contender());
+        if (peer && (best == null || row.microseconds() < best.microseconds())) {
+          best = row;
+        }
+      }
+      return best;
+    }
+
+    /** How many times as fast as the fastest peer; NaN without one. */
+    double gain() {
+      Results.Row ours = ours();
+      Results.Row peer = peer();
+      return ours == null || peer == null ? Double.NaN : peer.microseconds() / ours.microseconds();
+    }
+
+    double gainOverJava() {
+      Results.Row ours = ours();
+      return ours == null ? Double.NaN : time(JAVA) / ours.microseconds();
+    }
+
+    double share(String contender) {
+      return any.limitMicroseconds() / time(contender);
+    }
+  }
+
+  /** Writes NAME.md and NAME-*.svg beside the JSON file, and says which. */
+  List<Path> write(Path json) throws IOException {
+    String base = json.getFileName().toString().replaceFirst("\\.json$", "");
+    Map<String, String> files = new LinkedHashMap<>();
+    List<String> plots = new ArrayList<>();
+    for (int threads : threadCounts()) {
+      List<Heat> heats = heats(threads).stream().filter(h -> h.ours() != null).toList();
+      List<Heat> large = heats.stream().filter(h -> !h.any.group().equals("call")).toList();
+      if (!large.isEmpty()) {
+        plots.add(base + "-ratios-" + threads + ".svg");
+        files.put(plots.get(plots.size() - 1), ratios(threads, large));
+        plots.add(base + "-limit-" + threads + ".svg");
+        files.put(plots.get(plots.size() - 1), limits(threads, large));
+      }
+      List<Heat> calls = heats.stream().filter(h -> h.any.group().equals("call")).toList();
+      if (calls.size() > 1) {
+        plots.add(base + "-calls-" + threads + ".svg");
+        files.put(plots.get(plots.size() - 1), calls(threads, calls));
+      }
+    }
+    files.put(base + ".md", markdown(plots));
+    List<Path> written = new ArrayList<>();
+    for (Map.Entry<String, String> file : files.entrySet()) {
+      Path path = json.resolveSibling(file.getKey());
+      Files.writeString(path, file.getValue());
+      written.add(path);
+    }
+    return written;
+  }
+
+  private Set<Integer> threadCounts() {
+    Set<Integer> counts = new TreeSet<>();
+    results.rows().forEach(row -> counts.add(row.threads()));
+    return counts;
+  }
+
+  private List<Heat> heats(int threads) {
+    Map<String, Heat> heats = new LinkedHashMap<>();
+    for (Results.Row row : results.rows()) {
+      if (row.threads() == threads) {
+        Heat heat = heats.computeIfAbsent(row.cell(), key -> new Heat(row, new LinkedHashMap<>()));
+        heat.rows.put(row.contender(), row);
+        if (heat.any.limitMicroseconds() == 0 && row.isOk()) {
+          heats.put(row.cell(), new Heat(row, heat.rows));
+        }
+      }
+    }
+    return List.copyOf(heats.values());
+  }
+
+  // ------------------------------------------------------------------------------------- tables
+
+  String markdown(List<String> plots) {
+    StringBuilder out = new StringBuilder();
+    out.append("# Benchmark results: ").append(results.name()).append("\n\n");
+    out.append("Generated by `benchmarks/plot` from what `benchmarks/run` measured; not edited. ");
+    out.append("[docs/benchmarking.md](../../docs/benchmarking.md) says how.\n\n");
+    if (disturbed()) {
+      out.append("> **The machine was busy with other work** (load ")
+          .append(results.environment().get("load before"))
+          .append(" before, ")
+          .append(results.environment().get("load after"))
+          .append(" after, on ")
+          .append(results.environment().get("cores"))
+          .append(" cores). Times are too long and rows with several threads are unfair;")
+          .append(" do not cite them.\n\n");
+    }
+    out.append("| | |\n|---|---|\n");
+    out.append(
+        String.format(
+            Locale.ROOT,
+            "| run | %s, %s, %.1f minutes, JVMs per number of threads: %d |%n",
+            results.mode(),
+            results.started(),
+            results.minutes(),
+            results.forks()));
+    results.environment().forEach((k, v) -> out.append("| " + k + " | " + v + " |\n"));
+    out.append('\n');
+    summary(out);
+    resnet50(out);
+    for (String plot : plots) {
+      out.append("![").append(plot).append("](").append(plot).append(")\n\n");
+    }
+    for (int threads : threadCounts()) {
+      List<Heat> heats = heats(threads);
+      out.append("## ").append(title(threads)).append("\n\n");
+      out.append("Microseconds, medians. *Limit*: what the named reads and writes of the same");
+      out.append(" memory took. *Of limit* and *against the fastest peer* are those of ");
+      out.append(
+          heats.stream()
+              .map(Heat::ours)
+              .filter(r -> r != null)
+              .findFirst()
+              .map(Results.Row::contender)
+              .orElse("native"));
+      out.append("; below 1 the peer is faster.\n\n");
+      Set<String> groups = new LinkedHashSet<>();
+      heats.forEach(h -> groups.add(h.any.group()));
+      for (String group : groups) {
+        table(out, group, heats.stream().filter(h -> h.any.group().equals(group)).toList());
+      }
+    }
+    complaints(out);
+    return out.toString();
+  }
+
+  private boolean disturbed() {
+    try {
+      double cores = Double.parseDouble(results.environment().getOrDefault("cores", "1"));
+      double before = Double.parseDouble(results.environment().getOrDefault("load before", "0"));
+      double after = Double.parseDouble(results.environment().getOrDefault("load after", "0"));
+      // The run itself is a load of up to one per core when it ends.
+      return before > 0.3 * cores || after > 1.3 * cores;
+    } catch (NumberFormatException e) {
+      return false;
+    }
+  }
+
+  private void table(StringBuilder out, String group, List<Heat> heats) {
+    Set<String> contenders = new LinkedHashSet<>();
+    for (Heat heat : heats) {
+      heat.rows.values().stream()
+          .filter(row -> row.isOurs())
+          .forEach(row -> contenders.add(row.contender()));
+    }
+    for (Heat heat : heats) {
+      heat.rows.values().stream()
+          .filter(row -> row.isOk() && !YARDSTICKS.contains(row.contender()))
+          .forEach(row -> contenders.add(row.contender()));
+    }
+    out.append("### ").append(group).append("\n\n| cell | limit |");
+    contenders.forEach(c -> out.append(' ').append(c).append(" |"));
+    out.append(" of limit | against the fastest peer |\n|---|---|");
+    out.append("---:|".repeat(contenders.size())).append("---:|---:|\n");
+    for (Heat heat : heats) {
+      out.append("| ").append(heat.label()).append(" | ").append(heat.any.limit()).append(' ');
+      out.append(micros(heat.any.limitMicroseconds())).append(" |");
+      for (String contender : contenders) {
+        Results.Row row = heat.rows.get(contender);
+        boolean absent = row == null || row.status().equals(Results.ABSENT);
+        out.append(' ')
+            .append(absent ? "-" : row.isOk() ? micros(row.microseconds()) : row.status())
+            .append(" |");
+      }
+      Results.Row ours = heat.ours();
+      Results.Row peer = heat.peer();
+      out.append(' ')
+          .append(ours == null ? "-" : ratio(heat.share(ours.contender())))
+          .append(" | ")
+          .append(
+              peer == null || ours == null ? "-" : ratio(heat.gain()) + " x " + peer.contender())
+          .append(" |\n");
+    }
+    out.append('\n');
+  }
+
+  private void summary(StringBuilder out) {
+    out.append("## In short\n\n");
+    out.append("Geometric means over all cells of a kind, and the worst of them.\n\n");
+    out.append("| threads | operation | format | cells | against the fastest peer | worst | ");
+    out.append("slower than a peer | against the Java backend |\n");
+    out.append("|---|---|---|---:|---:|---:|---:|---:|\n");
+    for (int threads : threadCounts()) {
+      Map<String, List<Heat>> kinds = new LinkedHashMap<>();
+      for (Heat heat : heats(threads)) {
+        if (!heat.any.group().equals("call") && !Double.isNaN(heat.gain())) {
+          String fused = heat.any.fusion().equals(NONE) ? "" : ", fused";
+          kinds
+              .computeIfAbsent(
+                  heat.any.operation() + fused + " | " + heat.any.format(),
+                  key -> new ArrayList<>())
+              .add(heat);
+        }
+      }
+      kinds.forEach(
+          (kind, heats) -> {
+            double[] gains = heats.stream().mapToDouble(Heat::gain).toArray();
+            double[] java = heats.stream().mapToDouble(Heat::gainOverJava).toArray();
+            double worst = heats.stream().mapToDouble(Heat::gain).min().orElse(Double.NaN);
+            long losses = heats.stream().filter(h -> h.gain() < 1).count();
+            out.append(
+                String.format(
+                    Locale.ROOT,
+                    "| %d | %s | %d | %s | %s | %d | %s |%n",
+                    threads,
+                    kind,
+                    heats.size(),
+                    ratio(geometricMean(gains)),
+                    ratio(worst),
+                    losses,
+                    ratio(geometricMean(java))));
+          });
+    }
+    out.append('\n');
+  }
+
+  /** The 53 batch norms of ResNet-50 as one sum, where all were measured. */
+  private void resnet50(StringBuilder out) {
+    StringBuilder rows = new StringBuilder();
+    for (int threads : threadCounts()) {
+      List<Heat> heats = heats(threads);
+      Set<String> contenders = new LinkedHashSet<>();
+      heats.forEach(h -> contenders.addAll(h.rows.keySet()));
+      contenders.removeAll(YARDSTICKS);
+      for (int n : new int[] {1, 32}) {
+        for (String format : new String[] {"nchw", "nhwc"}) {
+          for (String contender : contenders) {
+            double inference = sum(heats, n, format, contender, "inference");
+            double training =
+                sum(heats, n, format, contender, "training")
+                    + sum(heats, n, format, contender, "backward");
+            if (!Double.isNaN(inference) || !Double.isNaN(training)) {
+              rows.append(
+                  String.format(
+                      Locale.ROOT,
+                      "| %d | %d | %s | %s | %s | %s |%n",
+                      threads,
+                      n,
+                      format,
+                      contender,
+                      Double.isNaN(inference) ? "-" : micros(inference),
+                      Double.isNaN(training) ? "-" : micros(training)));
+            }
+          }
+        }
+      }
+    }
+    if (!rows.isEmpty()) {
+      out.append("## ResNet-50's 53 batch norms\n\n");
+      out.append("Sums of the single measurements, microseconds.\n\n");
+      out.append("| threads | N | format | | inference | training step |\n");
+      out.append("|---|---|---|---|---:|---:|\n").append(rows).append('\n');
+    }
+  }
+
+  private static double sum(
+      List<Heat> heats, int n, String format, String contender, String operation) {
+    double sum = 0;
+    for (int[] layer : Plan.RESNET50) {
+      String shape = n + "x" + layer[0] + "x" + layer[1] + "x" + layer[1];
+      double time =
+          heats.stream()
+              .filter(h -> h.any.group().equals("resnet50") && h.any.shape().equals(shape))
+              .filter(h -> h.any.operation().equals(operation) && h.any.format().equals(format))
+              .mapToDouble(h -> h.time(contender))
+              .findFirst()
+              .orElse(Double.NaN);
+      sum += layer[2] * time;
+    }
+    return sum;
+  }
+
+  private void complaints(StringBuilder out) {
+    List<Results.Row> bad =
+        results.rows().stream()
+            .filter(row -> !row.isOk() && !row.status().equals(Results.ABSENT))
+            .toList();
+    if (!bad.isEmpty()) {
+      out.append("## Not raced\n\n");
+      for (Results.Row row : bad) {
+        out.append("- ").append(row.contender()).append(", ").append(row.operation());
+        out.append(' ').append(row.format()).append(' ').append(row.shape()).append(", ");
+        out.append(row.dtype()).append(", ").append(title(row.threads())).append(": ");
+        out.append(row.status()).append(", ").append(row.message()).append('\n');
+      }
+      out.append('\n');
+    }
+  }
+
+  // -------------------------------------------------------------------------------------- plots
+
+  private String ratios(int threads, List<Heat> heats) {
+    List<Svg.Bar> bars =
+        heats.stream()
+            .map(h -> new Svg.Bar(h.label(), new double[] {h.gain(), h.gainOverJava()}))
+            .toList();
+    return Svg.bars(
+        "How many times as fast as others native is, " + title(threads) + busyNote(),
+        "times as fast; left of 1 native loses",
+        true,
+        List.of("against the fastest peer", "against our Java backend"),
+        bars);
+  }
+
+  private String limits(int threads, List<Heat> heats) {
+    List<Svg.Bar> bars = new ArrayList<>();
+    for (Heat h : heats) {
+      Results.Row ours = h.ours();
+      Results.Row peer = h.peer();
+      double native_ = ours == null ? Double.NaN : h.share(ours.contender());
+      double other = peer == null ? Double.NaN : h.share(peer.contender());
+      bars.add(new Svg.Bar(h.label(), new double[] {native_, other, h.share(JAVA)}));
+    }
+    return Svg.bars(
+        "Share of what memory allows, " + title(threads) + busyNote(),
+        "time of the necessary reads and writes / time; 1 is the limit of memory",
+        false,
+        List.of("native", "fastest peer", JAVA),
+        bars);
+  }
+
+  private String calls(int threads, List<Heat> heats) {
+    Map<String, List<double[]>> curves = new LinkedHashMap<>();
+    for (Heat heat : heats) {
+      for (Results.Row row : heat.rows.values()) {
+        if (row.isOk() && !YARDSTICKS.contains(row.contender())) {
+          curves
+              .computeIfAbsent(row.contender(), key -> new ArrayList<>())
+              .add(new double[] {row.elements(), row.microseconds()});
+        }
+      }
+    }
+    return Svg.curves(
+        "Inference, by size, " + title(threads) + busyNote(),
+        "elements",
+        "microseconds",
+        curves.entrySet().stream().map(e -> new Svg.Curve(e.getKey(), e.getValue())).toList());
+  }
+
+  private String busyNote() {
+    return disturbed() ? " (busy machine: do not cite)" : "";
+  }
+
+  // ---------------------------------------------------------------------------------- formatting
+
+  private static String title(int threads) {
+    return threads + (threads == 1 ? " thread" : " threads");
+  }
+
+  private static double geometricMean(double[] values) {
+    double sum = 0;
+    int count = 0;
+    for (double v : values) {
+      if (!Double.isNaN(v)) {
+        sum += Math.log(v);
+        count++;
+      }
+    }
+    return count == 0 ? Double.NaN : Math.exp(sum / count);
+  }
+
+  private static String micros(double value) {
+    String format = value < 1 ? "%.3f" : value < 10 ? "%.2f" : value < 100 ? "%.1f" : "%.0f";
+    return String.format(Locale.ROOT, format, value);
+  }
+
+  private static String ratio(double value) {
+    return Double.isNaN(value) ? "-" : String.format(Locale.ROOT, "%.2f", value);
+  }
+}

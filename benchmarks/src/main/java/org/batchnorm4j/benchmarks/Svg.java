@@ -1,0 +1,252 @@
+package org.batchnorm4j.benchmarks;
+
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Locale;
+
+/** Draws bars and curves as SVG that follows the reader's light or dark scheme. */
+final class Svg {
+  private static final int WIDTH = 860;
+  private static final int LEFT = 300;
+  private static final int RIGHT = 70;
+  private static final int TOP = 64;
+  private static final int BAR = 13;
+  private static final int COLORS = 9;
+
+  /** Told apart with any kind of colour vision, on white and on dark. */
+  private static final String STYLE =
+      """
+      <style>
+      svg{--paper:#ffffff;--ink:#24292f;--grid:#d8dee4;--c0:#0072b2;--c1:#d55e00;--c2:#009e73;\
+      --c3:#b07aa1;--c4:#8c6d00;--c5:#56b4e9;--c6:#7f7f7f;--c7:#e377c2;--c8:#6b4c9a}
+      @media (prefers-color-scheme:dark){svg{--paper:#0d1117;--ink:#e6edf3;--grid:#30363d;\
+      --c0:#4ea8de;--c1:#ff8c42;--c2:#2fd6a5;--c3:#d7a9cb;--c4:#e0b400;--c5:#9bd5f5;--c6:#b0b0b0;\
+      --c7:#f5a6dd;--c8:#b497e7}}
+      text{fill:var(--ink);font:12px sans-serif}
+      .title{font-weight:bold;font-size:15px}
+      .grid{stroke:var(--grid);stroke-width:1}
+      .one{stroke:var(--ink);stroke-width:1.5}
+      .line{fill:none;stroke-width:2}
+      </style>
+      """;
+
+  private final StringBuilder out = new StringBuilder();
+  private final int height;
+
+  private Svg(int height, String title) {
+    this.height = height;
+    out.append(STYLE);
+    out.append("<rect width=\"100%\" height=\"100%\" fill=\"var(--paper)\"/>\n");
+    text(16, 24, "start", "title", title);
+  }
+
+  /** Values of one label, one for each series; NaN where there is none. */
+  record Bar(String label, double[] values) {}
+
+  /** A named curve. */
+  record Curve(String name, List<double[]> points) {}
+
+  /**
+   * Horizontal bars from 1 to the left and to the right, on a logarithmic axis, or from 0 on a
+   * linear one. Every bar has its number.
+   */
+  static String bars(
+      String title, String axis, boolean logarithmic, List<String> series, List<Bar> bars) {
+    int group = BAR * series.size() + 8;
+    Svg svg = new Svg(TOP + group * bars.size() + 48, title);
+    svg.legend(series);
+    double low = logarithmic ? 0.5 : 0;
+    double high = logarithmic ? 2 : 1.2;
+    for (Bar bar : bars) {
+      for (double v : bar.values) {
+        if (!Double.isNaN(v)) {
+          low = logarithmic ? Math.min(low, v * 0.9) : low;
+          high = Math.max(high, v * 1.1);
+        }
+      }
+    }
+    int bottom = TOP + group * bars.size();
+    for (double tick : logarithmic ? decades(low, high) : linear(high)) {
+      double x = at(tick, low, high, logarithmic);
+      svg.line(x, TOP, x, bottom, tick == 1 ? "one" : "grid");
+      svg.text(x, bottom + 16, "middle", "", number(tick));
+    }
+    svg.text(LEFT + (WIDTH - LEFT - RIGHT) / 2.0, bottom + 36, "middle", "", axis);
+    double origin = at(logarithmic ? 1 : 0, low, high, logarithmic);
+    for (int i = 0; i < bars.size(); i++) {
+      double y = TOP + group * i + 4;
+      svg.text(LEFT - 8, y + BAR * series.size() / 2.0 + 4, "end", "", bars.get(i).label);
+      for (int k = 0; k < series.size(); k++, y += BAR) {
+        double value = bars.get(i).values[k];
+        if (Double.isNaN(value)) {
+          svg.text(origin + 4, y + 10, "start", "", "not offered");
+          continue;
+        }
+        double x = at(value, low, high, logarithmic);
+        svg.out.append(
+            String.format(
+                Locale.ROOT,
+                "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%d\" fill=\"var(--c%d)\"/>%n",
+                Math.min(x, origin),
+                y,
+                Math.max(1, Math.abs(x - origin)),
+                BAR - 2,
+                k % COLORS));
+        svg.text(Math.max(x, origin) + 4, y + 10, "start", "", number(value));
+      }
+    }
+    return svg.finish();
+  }
+
+  /** Curves on two logarithmic axes. */
+  static String curves(String title, String xAxis, String yAxis, List<Curve> curves) {
+    int bottom = 460;
+    Svg svg = new Svg(bottom + 56, title);
+    svg.legend(curves.stream().map(Curve::name).toList());
+    double[] x = range(curves, 0);
+    double[] y = range(curves, 1);
+    int left = 70;
+    for (double tick : powers(x)) {
+      double at = left + (WIDTH - left - RIGHT) * share(tick, x);
+      svg.line(at, TOP, at, bottom, "grid");
+      svg.text(at, bottom + 16, "middle", "", power(tick));
+    }
+    for (double tick : powers(y)) {
+      double at = bottom - (bottom - TOP) * share(tick, y);
+      svg.line(left, at, WIDTH - RIGHT, at, "grid");
+      svg.text(left - 6, at + 4, "end", "", power(tick));
+    }
+    svg.text(left + (WIDTH - left - RIGHT) / 2.0, bottom + 38, "middle", "", xAxis);
+    svg.text(16, TOP - 6, "start", "", yAxis);
+    for (int i = 0; i < curves.size(); i++) {
+      StringBuilder points = new StringBuilder();
+      for (double[] p : curves.get(i).points) {
+        points.append(
+            String.format(
+                Locale.ROOT,
+                "%.1f,%.1f ",
+                left + (WIDTH - left - RIGHT) * share(p[0], x),
+                bottom - (bottom - TOP) * share(p[1], y)));
+      }
+      svg.out.append(
+          String.format(
+              "<polyline class=\"line\" stroke=\"var(--c%d)\" points=\"%s\"/>%n",
+              i % COLORS, points.toString().strip()));
+    }
+    return svg.finish();
+  }
+
+  private void legend(List<String> series) {
+    double x = 16;
+    for (int i = 0; i < series.size(); i++) {
+      out.append(
+          String.format(
+              Locale.ROOT,
+              "<rect x=\"%.1f\" y=\"36\" width=\"10\" height=\"10\" fill=\"var(--c%d)\"/>%n",
+              x,
+              i % COLORS));
+      text(x + 14, 45, "start", "", series.get(i));
+      x += 26 + 6.3 * series.get(i).length();
+    }
+  }
+
+  private String finish() {
+    return String.format(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\""
+            + " height=\"%d\" role=\"img\">%n%s</svg>%n",
+        WIDTH, height, WIDTH, height, out);
+  }
+
+  private void text(double x, double y, String anchor, String type, String text) {
+    String escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;");
+    out.append(
+        String.format(
+            Locale.ROOT,
+            "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\"%s>%s</text>%n",
+            x,
+            y,
+            anchor,
+            type.isEmpty() ? "" : " class=\"" + type + "\"",
+            escaped));
+  }
+
+  private void line(double x, double y, double x2, double y2, String type) {
+    out.append(
+        String.format(
+            Locale.ROOT,
+            "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" class=\"%s\"/>%n",
+            x,
+            y,
+            x2,
+            y2,
+            type));
+  }
+
+  private static double at(double value, double low, double high, boolean logarithmic) {
+    double share =
+        logarithmic ? Math.log(value / low) / Math.log(high / low) : (value - low) / (high - low);
+    return LEFT + (WIDTH - LEFT - RIGHT) * share;
+  }
+
+  private static double share(double value, double[] range) {
+    return Math.log(value / range[0]) / Math.log(range[1] / range[0]);
+  }
+
+  private static double[] range(List<Curve> curves, int coordinate) {
+    double[] range = {Double.MAX_VALUE, 0};
+    for (Curve curve : curves) {
+      for (double[] p : curve.points) {
+        range[0] = Math.min(range[0], p[coordinate]);
+        range[1] = Math.max(range[1], p[coordinate]);
+      }
+    }
+    return new double[] {range[0] / 1.2, range[1] * 1.2};
+  }
+
+  private static List<Double> decades(double low, double high) {
+    List<Double> ticks = new ArrayList<>();
+    double[] all = {0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000};
+    for (double tick : all) {
+      if (tick >= low && tick <= high) {
+        ticks.add(tick);
+      }
+    }
+    return ticks;
+  }
+
+  private static List<Double> linear(double high) {
+    List<Double> ticks = new ArrayList<>();
+    double step = high > 4 ? Math.ceil(high / 8) : 0.2;
+    for (int i = 0; i * step <= high; i++) {
+      ticks.add(Math.round(i * step * 10) / 10.0);
+    }
+    return ticks;
+  }
+
+  private static List<Double> powers(double[] range) {
+    List<Double> ticks = new ArrayList<>();
+    for (int e = -3; e <= 9; e++) {
+      double tick = Math.pow(10, e);
+      if (tick >= range[0] && tick <= range[1]) {
+        ticks.add(tick);
+      }
+    }
+    return ticks;
+  }
+
+  private static String power(double tick) {
+    return tick >= 1 && tick < 1e4
+        ? String.valueOf((int) tick)
+        : tick < 1 ? String.valueOf(tick) : "1e" + Math.round(Math.log10(tick));
+  }
+
+  private static String number(double value) {
+    if (value >= 9.95 || value == Math.rint(value)) {
+      return String.format(Locale.ROOT, "%.0f", value);
+    }
+    return String.format(
+        Locale.ROOT,
+        value >= 0.095 && Math.abs(value * 10 - Math.rint(value * 10)) < 1e-9 ? "%.1f" : "%.2f",
+        value);
+  }
+}

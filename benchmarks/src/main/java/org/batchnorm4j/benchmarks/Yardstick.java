@@ -1,0 +1,42 @@
+package org.batchnorm4j.benchmarks;
+
+import org.bytedeco.javacpp.Loader;
+import org.bytedeco.javacpp.annotation.Cast;
+import org.bytedeco.javacpp.annotation.NoException;
+import org.bytedeco.javacpp.annotation.Platform;
+
+/** The functions of {@code yardstick.h}. */
+@Platform(
+    include = "yardstick.h",
+    library = "jniyardstick",
+    compiler = "cpp17",
+    preload = "gomp@.1")
+@NoException
+final class Yardstick {
+  static {
+    Loader.load(Yardstick.class);
+  }
+
+  private Yardstick() {}
+
+  static native void yardstick_copy(
+      int threads,
+      int past,
+      @Cast("float*") long to,
+      @Cast("const float*") long a,
+      @Cast("int64_t") long count);
+
+  static native void yardstick_triad(
+      int threads,
+      int past,
+      @Cast("float*") long to,
+      @Cast("const float*") long a,
+      @Cast("const float*") long b,
+      @Cast("int64_t") long count);
+
+  static native void yardstick_read(
+      int threads, @Cast("const float*") long a, @Cast("int64_t") long count);
+
+  /** CPU time of all threads of this process. */
+  static native double yardstick_cpu_seconds();
+}

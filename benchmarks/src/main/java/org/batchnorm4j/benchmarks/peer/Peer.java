@@ -1,0 +1,29 @@
+package org.batchnorm4j.benchmarks.peer;
+
+import org.jspecify.annotations.Nullable;
+
+/** A contender. */
+public interface Peer {
+  /** How the report calls it. */
+  String name();
+
+  /**
+   * Sets up all that can be set up once. Null: it has no such operation, layout or type.
+   *
+   * @throws Exception anything; the cell is then reported as failed for this peer
+   */
+  @Nullable Task prepare(Cell cell, Operands operands) throws Exception;
+
+  /** One cell of one contender, ready to run. */
+  @FunctionalInterface
+  interface Task extends AutoCloseable {
+    /** The measured part. */
+    void run();
+
+    /** Copies results that lie elsewhere into the operands, to be checked. */
+    default void publish() {}
+
+    @Override
+    default void close() {}
+  }
+}
