@@ -4,12 +4,15 @@ import java.math.BigDecimal;
 import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.Map;
+import java.util.Objects;
+import java.util.function.Consumer;
 import java.util.function.Function;
 import org.batchnorm4j.backend.Activation;
 import org.batchnorm4j.backend.Backends;
 import org.batchnorm4j.backend.BatchNormBackend;
 import org.batchnorm4j.backend.SavedStatistics;
 import org.batchnorm4j.nn.functional.BatchNormFunctions;
+import org.batchnorm4j.stats.ChannelStatistics;
 import org.batchnorm4j.tensor.DType;
 import org.batchnorm4j.tensor.Shape;
 import org.batchnorm4j.tensor.Tensor;
@@ -47,6 +50,7 @@ public abstract sealed class BatchNorm extends Module
   private @Nullable Double momentum;
   private boolean trackRunningStats;
   private @Nullable BatchNormBackend backend;
+  private @Nullable Consumer<Tensor> inputObserver;
   private boolean closed;
 
   private final Slot output = new Slot();
@@ -176,6 +180,9 @@ public abstract sealed class BatchNorm extends Module
       throw new IllegalStateException("this " + getClass().getSimpleName() + " is closed");
     }
     outputShape(x.shape());
+    if (inputObserver != null) {
+      inputObserver.accept(x);
+    }
   }
 
   /** The input's. */
@@ -428,6 +435,18 @@ public abstract sealed class BatchNorm extends Module
       running.var.fill(1);
       running.batches.setLong(0);
     }
+  }
+
+  /** Sets the running statistics, which this batch norm has, as after that many batches. */
+  final void setRunningStats(ChannelStatistics statistics, long batches) {
+    Running updated = Objects.requireNonNull(running);
+    statistics.toRunningStats(updated.mean, updated.var);
+    updated.batches.setLong(batches);
+  }
+
+  /** Shows the input of each forward from now on to someone; null for no one. */
+  final void observeInputs(@Nullable Consumer<Tensor> observer) {
+    inputObserver = observer;
   }
 
   /** {@link #resetRunningStats}, and weight to 1, bias to 0. */

@@ -134,6 +134,18 @@ public abstract class Module implements AutoCloseable {
   /** Throws if the module can only evaluate. */
   void checkTrainable() {}
 
+  /** Sets the mode of this module and of none below it. */
+  final void setMode(boolean mode) {
+    training = mode;
+  }
+
+  /** This module and all below it. */
+  final List<Module> modules() {
+    List<Module> all = new ArrayList<>();
+    collect("", (prefix, m) -> all.add(m));
+    return all;
+  }
+
   /** Whether the module is in training mode, as it is when made. */
   public final boolean isTraining() {
     return training;
