@@ -41,7 +41,7 @@ function(bn_add_kernels target)
       target_compile_definitions(${name} PRIVATE BN_STORAGE=${BN_STORAGE_${type}} BN_TABLE=${name})
       target_compile_options(${name} PRIVATE
         -ffp-contract=off -fno-math-errno -fno-trapping-math -fno-exceptions -fno-rtti
-        ${BN_FLAGS_${isa}})
+        ${BN_FLAGS_${isa}} $<$<BOOL:${BN_SANITIZE}>:-O1>)
       target_sources(${target} PRIVATE $<TARGET_OBJECTS:${name}>)
     endforeach()
   endforeach()

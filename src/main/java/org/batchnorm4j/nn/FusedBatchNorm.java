@@ -12,11 +12,21 @@ import org.batchnorm4j.tensor.Tensor;
  */
 final class FusedBatchNorm extends Module {
   private final BatchNorm bn;
+  private final Elementwise function;
   private final Activation activation;
 
-  FusedBatchNorm(BatchNorm bn, Activation activation) {
+  /**
+   * Takes over the batch norm.
+   *
+   * @param function a ReLU or a LeakyReLU with a slope that can be fused
+   */
+  FusedBatchNorm(BatchNorm bn, Elementwise function) {
     this.bn = bn;
-    this.activation = activation;
+    this.function = function;
+    activation =
+        function instanceof LeakyReLU leaky
+            ? Activation.leakyRelu(leaky.negativeSlope())
+            : Activation.RELU;
   }
 
   BatchNorm batchNorm() {
@@ -44,7 +54,7 @@ final class FusedBatchNorm extends Module {
 
   @Override
   FusedBatchNorm copy() {
-    return withMode(new FusedBatchNorm(bn.copy(), activation));
+    return withMode(new FusedBatchNorm(bn.copy(), function));
   }
 
   @Override
@@ -69,13 +79,12 @@ final class FusedBatchNorm extends Module {
   }
 
   @Override
+  String label() {
+    return bn.label() + " + " + function.label();
+  }
+
+  @Override
   public String toString() {
-    String function =
-        switch (activation.kind()) {
-          case NONE -> "";
-          case RELU -> " + ReLU()";
-          case LEAKY_RELU -> " + LeakyReLU(negative_slope=" + activation.slope() + ")";
-        };
-    return bn + function;
+    return bn + " + " + function;
   }
 }

@@ -4,7 +4,6 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
-import org.batchnorm4j.backend.Activation;
 import org.batchnorm4j.tensor.DType;
 import org.jspecify.annotations.Nullable;
 
@@ -148,13 +147,9 @@ public final class Fusion {
   /** One module that does what the two do, or null. */
   private static @Nullable Module fusePair(Module layer, Module next) {
     if (layer instanceof BatchNorm bn) {
-      if (next instanceof ReLU) {
-        return new FusedBatchNorm(bn.copy(), Activation.RELU);
-      }
-      if (next instanceof LeakyReLU leaky && leaky.negativeSlope() > 0) {
-        return new FusedBatchNorm(bn.copy(), Activation.leakyRelu(leaky.negativeSlope()));
-      }
-      return null;
+      boolean fusable =
+          next instanceof ReLU || next instanceof LeakyReLU leaky && leaky.negativeSlope() > 0;
+      return fusable ? new FusedBatchNorm(bn.copy(), (Elementwise) next.copy()) : null;
     }
     if (!(next instanceof BatchNorm bn) || !isFoldable(bn)) {
       return null;

@@ -56,6 +56,11 @@ public abstract class Module implements AutoCloseable {
         getClass().getSimpleName() + " cannot be copied: only modules of this package can");
   }
 
+  /** A short name of what it is. */
+  String label() {
+    return getClass().getSimpleName();
+  }
+
   /** Completes a {@link #copy}: gives {@code blank}, of the same class and options, this state. */
   final <M extends Module> M withState(M blank) {
     blank.loadStateDict(stateDict());

@@ -75,6 +75,11 @@ public final class Residual extends Module {
     return shortcut;
   }
 
+  /** What prints as the activation; null if there is none. */
+  @Nullable Elementwise activationLayer() {
+    return activationLayer;
+  }
+
   /** What is applied to the sum. */
   public Activation activation() {
     return activation;

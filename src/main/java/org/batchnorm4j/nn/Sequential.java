@@ -178,6 +178,26 @@ public final class Sequential extends Module {
   }
 
   /**
+   * A table of the layers: what comes out of each for an input of this shape, and how many
+   * parameters it has. Nothing is computed.
+   *
+   * @param inputShape samples included, such as 64, 1, 28, 28
+   * @throws IllegalArgumentException if a layer cannot take what the one before it gives
+   * @throws UnsupportedOperationException if a layer does not say what comes out of it
+   */
+  public String summary(long... inputShape) {
+    return Summary.of(this, Shape.of(inputShape));
+  }
+
+  /**
+   * A picture of the network in the language of Graphviz: {@code dot -Tsvg} draws it. Nested
+   * networks are boxes around their layers, a {@link Residual} forks and joins.
+   */
+  public String toDot() {
+    return Graphviz.of(this);
+  }
+
+  /**
    * A copy of this network for evaluation alone, with fewer passes over memory: a batch norm behind
    * a convolution or a Linear is folded into its weights (see {@link Fusion}); a batch norm and the
    * ReLU or LeakyReLU behind it become one module, whose state has the batch norm's names; one at
