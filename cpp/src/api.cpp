@@ -79,6 +79,17 @@ struct Call {
 
   int64_t traffic() const { return plan.bytes() * plan.arrays; }
 
+  // Whether an output may be written around the caches: not where it is also an input, whose lines
+  // are in cache already, nor where it is not aligned to its elements, as a Java buffer need not
+  // be: then no store to it could be an aligned one.
+  bool may_stream(const void* written, std::initializer_list<const void*> read) const {
+    if (written == nullptr || (uintptr_t)written % (uintptr_t)plan.element != 0) return false;
+    for (const void* p : read) {
+      if (p == written) return false;
+    }
+    return true;
+  }
+
  private:
   void count(int64_t pitch) {
     const Extent& e = plan.extent;
@@ -329,9 +340,8 @@ int backward(Call& call, Gradient args, const Statistics& from, const void* weig
   args.extent = call.plan.extent;
   args.scale = scale;
   args.slope = call.slope;
-  const void* written = args.dx.p;
-  bool fresh = written != args.dy.p && written != args.x.p && written != args.y.p;
-  StoreChoice stores(Pass::kBackward, call.traffic(), call.plan.workers(), written && fresh);
+  StoreChoice stores(Pass::kBackward, call.traffic(), call.plan.workers(),
+                     call.may_stream(args.dx.p, {args.dy.p, args.x.p, args.y.p}));
   args.stream = stores.stream();
   finish = {
       (double)call.plan.values(), weight, nullptr, to.dweight, to.dbias, scale, nullptr, nullptr};
@@ -403,7 +413,7 @@ int normalize(Call& call, Data x, Data residual, Out y, const void* mean, const 
   args.bias = prepare.shift;
   args.slope = call.slope;
   StoreChoice stores(Pass::kInference, call.traffic(), call.plan.workers(),
-                     y.p != x.p && y.p != residual.p);
+                     call.may_stream(y.p, {x.p, residual.p}));
   args.stream = stores.stream();
   NormalizeMap map(call, args);
   run_map(call.plan, map);
@@ -518,7 +528,7 @@ int bn_input_gradient(int isa, int threads, int dtype, int layout, int64_t n, in
   args.c2 = c2;
   args.slope = slope;
   bn::StoreChoice stores(bn::Pass::kBackward, call.traffic(), call.plan.workers(),
-                         dx != dy && dx != x && dx != y);
+                         call.may_stream(dx, {dy, x, args.y.p}));
   args.stream = stores.stream();
   bn::GradientMap map(call, args, true);
   bn::run_map(call.plan, map);
@@ -570,7 +580,7 @@ int bn_training(int isa, int threads, int dtype, int layout, int64_t n, int64_t 
   args.bias = shift;
   args.slope = slope;
   bn::StoreChoice stores(bn::Pass::kTraining, call.traffic(), call.plan.workers(),
-                         y != x && y != residual);
+                         call.may_stream(y, {x, residual}));
   args.stream = stores.stream();
   bn::NormalizeMap map(call, args);
   bn::run_reduce_map(call.plan, scratch, reduce, &map);

@@ -9,12 +9,12 @@ BN_INLINE Vec<E> activate(Vec<E> t, Vec<E> slope) {
   return t;
 }
 
-// Elements before p reaches the alignment that stream needs; n where it never does.
+// Elements, fewer than 16, before p reaches the alignment that stream needs; n if it has no more.
+// What is streamed is aligned to its elements (api.cpp).
 template <class S>
 BN_INLINE int64_t until_aligned(const S* p, int64_t n) {
   constexpr uintptr_t kBytes = 16 * sizeof(S);
-  uintptr_t gap = -(uintptr_t)p % kBytes;
-  return gap % sizeof(S) == 0 ? min((int64_t)(gap / sizeof(S)), n) : n;
+  return min((int64_t)(-(uintptr_t)p % kBytes / sizeof(S)), n);
 }
 
 // Writes 16 values around the caches, or as many as count through them.

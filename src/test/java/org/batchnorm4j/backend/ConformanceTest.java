@@ -4,6 +4,8 @@ import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
@@ -169,6 +171,45 @@ class ConformanceTest {
       }
     }
     expectSameBits(new Task(16, 67, 3136), hows);
+  }
+
+  /** A buffer may lie between floats' own addresses; no store of it can be an aligned one. */
+  @Test
+  void outputsThatNothingAligns() {
+    long[] shape = {8, 64, 3136};
+    int count = 8 * 64 * 3136;
+    Random random = new Random(5);
+    float[] values = new float[count];
+    for (int i = 0; i < count; i++) {
+      values[i] = (float) random.nextGaussian();
+    }
+    Problem problem = new Problem(8, 64, 3136, Layout.NCS, DType.F32, Activation.NONE);
+    SavedStatistics saved = SavedStatistics.allocate(DType.F32, 64);
+    Tensor x = Tensor.of(values, shape);
+    Tensor runningMean = Tensor.zeros(64);
+    Tensor runningVar = Tensor.zeros(64).fill(2);
+    ByteBuffer bytes = ByteBuffer.allocateDirect(4 * count + 8).position(1).slice();
+    Tensor out =
+        Tensor.wrap(bytes.order(ByteOrder.nativeOrder()).asFloatBuffer().slice(0, count), shape);
+    assertTrue(out.address() % 4 != 0, "the buffer is aligned after all");
+    for (NativeBackend b : natives()) {
+      for (int pass = 0; pass < 3; pass++) {
+        // Often enough that both kinds of store would be tried.
+        for (int call = 0; call < 4; call++) {
+          Tensor to = call == 0 ? Tensor.zerosLike(x) : out.fill(9);
+          switch (pass) {
+            case 0 -> b.inference(problem, x, null, to, runningMean, runningVar, null, null, 1e-5);
+            case 1 -> b.training(problem, x, null, to, null, null, 1e-5, saved, null, null, 0.1);
+            default -> b.backwardTraining(problem, x, x, null, null, saved, to, null, null, null);
+          }
+          if (call == 0) {
+            values = to.toFloatArray();
+          } else {
+            assertArrayEquals(values, to.toFloatArray(), b.isa() + ", pass " + pass);
+          }
+        }
+      }
+    }
   }
 
   /** Values that do not fit float sums, NaN and infinity, each in channels of its own. */
