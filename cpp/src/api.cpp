@@ -110,72 +110,52 @@ D moved(D d, int64_t n, int64_t at, int64_t element) {
   return {offset(d.p, (n * d.pitch + at) * element), d.pitch};
 }
 
-class NormalizeMap final : public Map {
- public:
-  NormalizeMap(const Call& call, const Normalize& args) : call_(call), args_(args) {
-    bool add = args.residual.p != nullptr;
-    ncs_ = call.kernels->normalize_ncs[call.activation][add];
-    nsc_ = call.kernels->normalize_nsc[call.activation][add];
-  }
-
-  void ncs(int64_t n0, int64_t n1, int64_t c0, int64_t c1, int64_t s0, int64_t s1, int64_t ahead,
-           const Packed* packed) override {
-    Normalize part = args_;
-    part.ahead = ahead;
-    if (packed) part.x = {packed->p[0], packed->pitch};
-    if (s1 - s0 == args_.extent.s) return ncs_(part, n0, n1, c0, c1);
-    int64_t at = c0 * args_.extent.s + s0, e = call_.plan.element;
-    part.extent = {1, 1, s1 - s0};
-    part.x = moved(part.x, n0, at, e);
-    part.residual = moved(part.residual, n0, at, e);
-    part.y = moved(part.y, n0, at, e);
-    for (const void** p : {&part.mean, &part.mean_low, &part.scale, &part.bias}) {
-      *p = offset(*p, c0 * call_.parameter);
-    }
-    ncs_(part, 0, 1, 0, 1);
-  }
-
-  void nsc(int64_t r0, int64_t r1) override { nsc_(args_, r0, r1); }
-
- private:
-  const Call& call_;
-  const Normalize& args_;
-  void (*ncs_)(const Normalize&, int64_t, int64_t, int64_t, int64_t);
-  void (*nsc_)(const Normalize&, int64_t, int64_t);
-};
-
-// The order of the arrays in a Packed.
-Gradient from_packed(Gradient args, const Packed& packed) {
+// The copied inputs of a tile instead of the inputs, in the order of Reduce::inputs.
+void take_packed(Normalize& args, const Packed& packed) { args.x = {packed.p[0], packed.pitch}; }
+void take_packed(Gradient& args, const Packed& packed) {
   args.dy = {packed.p[0], packed.pitch};
   args.x = {packed.p[1], packed.pitch};
   if (args.y.p) args.y = {packed.p[2], packed.pitch};
-  return args;
 }
 
-class GradientMap final : public Map {
- public:
-  GradientMap(const Call& call, const Gradient& args, bool training) : call_(call), args_(args) {
-    bool residual = args.dresidual.p != nullptr;
-    ncs_ = call.kernels->gradient_ncs[call.activation][training][residual];
-    nsc_ = call.kernels->gradient_nsc[call.activation][training][residual];
+// Moves all data arrays to element `at` of sample n, and all per-channel arrays by `channel` bytes.
+void move_to(Normalize& args, int64_t n, int64_t at, int64_t element, int64_t channel) {
+  args.x = moved(args.x, n, at, element);
+  args.residual = moved(args.residual, n, at, element);
+  args.y = moved(args.y, n, at, element);
+  for (const void** p : {&args.mean, &args.mean_low, &args.scale, &args.bias}) {
+    *p = offset(*p, channel);
   }
+}
+void move_to(Gradient& args, int64_t n, int64_t at, int64_t element, int64_t channel) {
+  args.dy = moved(args.dy, n, at, element);
+  args.x = moved(args.x, n, at, element);
+  args.y = moved(args.y, n, at, element);
+  args.dx = moved(args.dx, n, at, element);
+  args.dresidual = moved(args.dresidual, n, at, element);
+  for (const void** p : {&args.mean, &args.mean_low, &args.scale, &args.c1, &args.c2}) {
+    *p = offset(*p, channel);
+  }
+}
+
+// A pass that writes, by one kernel for each layout.
+template <class Args>
+class KernelMap final : public Map {
+ public:
+  using Ncs = void (*)(const Args&, int64_t n0, int64_t n1, int64_t c0, int64_t c1);
+  using Nsc = void (*)(const Args&, int64_t r0, int64_t r1);
+
+  KernelMap(const Call& call, const Args& args, Ncs channels_first, Nsc channels_last)
+      : call_(call), args_(args), ncs_(channels_first), nsc_(channels_last) {}
 
   void ncs(int64_t n0, int64_t n1, int64_t c0, int64_t c1, int64_t s0, int64_t s1, int64_t ahead,
            const Packed* packed) override {
-    Gradient part = args_;
+    Args part = args_;
     part.ahead = ahead;
-    if (packed) part = from_packed(part, *packed);
+    if (packed) take_packed(part, *packed);
     if (s1 - s0 == args_.extent.s) return ncs_(part, n0, n1, c0, c1);
-    int64_t at = c0 * args_.extent.s + s0, e = call_.plan.element;
     part.extent = {1, 1, s1 - s0};
-    part.dy = moved(part.dy, n0, at, e);
-    part.x = moved(part.x, n0, at, e);
-    part.y = moved(part.y, n0, at, e);
-    part.dx = moved(part.dx, n0, at, e);
-    part.dresidual = moved(part.dresidual, n0, at, e);
-    for (const void** p : {&part.mean, &part.mean_low, &part.scale, &part.c1, &part.c2}) {
-      *p = offset(*p, c0 * call_.parameter);
-    }
+    move_to(part, n0, c0 * args_.extent.s + s0, call_.plan.element, c0 * call_.parameter);
     ncs_(part, 0, 1, 0, 1);
   }
 
@@ -183,10 +163,23 @@ class GradientMap final : public Map {
 
  private:
   const Call& call_;
-  const Gradient& args_;
-  void (*ncs_)(const Gradient&, int64_t, int64_t, int64_t, int64_t);
-  void (*nsc_)(const Gradient&, int64_t, int64_t);
+  const Args& args_;
+  Ncs ncs_;
+  Nsc nsc_;
 };
+
+KernelMap<Normalize> map_of(const Call& call, const Normalize& args) {
+  const Kernels& k = *call.kernels;
+  bool add = args.residual.p != nullptr;
+  return {call, args, k.normalize_ncs[call.activation][add], k.normalize_nsc[call.activation][add]};
+}
+
+KernelMap<Gradient> map_of(const Call& call, const Gradient& args, bool training) {
+  const Kernels& k = *call.kernels;
+  bool residual = args.dresidual.p != nullptr;
+  return {call, args, k.gradient_ncs[call.activation][training][residual],
+          k.gradient_nsc[call.activation][training][residual]};
+}
 
 class MomentsReduce : public Reduce {
  public:
@@ -241,7 +234,9 @@ class SumsReduce : public Reduce {
   void ncs(int64_t c0, int64_t c1, int64_t q0, int64_t q1, double* a, double* b,
            const Packed* packed) override {
     auto sums = call_.kernels->sums_ncs[call_.activation];
-    sums(packed ? from_packed(args_, *packed) : args_, c0, c1, q0, q1, a, b);
+    Gradient args = args_;
+    if (packed) take_packed(args, *packed);
+    sums(args, c0, c1, q0, q1, a, b);
   }
   void nsc(int64_t c0, int64_t c1, int64_t q0, int64_t q1, void* lanes, double* a,
            double* b) override {
@@ -329,8 +324,9 @@ int backward(Call& call, Gradient args, const Statistics& from, const void* weig
 
   FinishGradient finish = {};
   SumsReduce reduce(call, args, finish);
+  ReduceMap schedule(call.plan, reduce);
   Workspace workspace;
-  int64_t scratch_bytes = reduce_scratch(call.plan, reduce);
+  int64_t scratch_bytes = schedule.scratch();
   for (int64_t b : {bytes, bytes, bytes, bytes, bytes, scratch_bytes}) workspace.plan(b);
   if (!workspace.reserve()) return bn_no_memory;
   void *scale = workspace.take(bytes), *c1 = workspace.take(bytes), *c2 = workspace.take(bytes);
@@ -360,11 +356,10 @@ int backward(Call& call, Gradient args, const Statistics& from, const void* weig
         {from.eps, from.running_var, nullptr, weight, nullptr, scale, c1, inv_std}, 0, c);
   }
 
-  Gradient only_residual = args;
   bool sums = to.dweight || to.dbias || (training && args.dx.p);
-  GradientMap map(call, args, training);
+  KernelMap<Gradient> map = map_of(call, args, training);
   if (sums) {
-    run_reduce_map(call.plan, scratch, reduce, args.dx.p ? &map : nullptr);
+    schedule.run(scratch, reduce, args.dx.p ? &map : nullptr);
   } else if (args.dx.p) {
     run_map(call.plan, map);
   }
@@ -377,10 +372,11 @@ int backward(Call& call, Gradient args, const Statistics& from, const void* weig
         static_cast<float*>(scale)[i] = 1;
       }
     }
+    Gradient only_residual = args;
     only_residual.dx = args.dresidual;
     only_residual.dresidual = {};
     only_residual.stream = false;
-    GradientMap g_map(call, only_residual, false);
+    KernelMap<Gradient> g_map = map_of(call, only_residual, false);
     run_map(call.plan, g_map);
   }
   return bn_ok;
@@ -415,17 +411,17 @@ int normalize(Call& call, Data x, Data residual, Out y, const void* mean, const 
   StoreChoice stores(Pass::kInference, call.traffic(), call.plan.workers(),
                      call.may_stream(y.p, {x.p, residual.p}));
   args.stream = stores.stream();
-  NormalizeMap map(call, args);
+  KernelMap<Normalize> map = map_of(call, args);
   run_map(call.plan, map);
   return bn_ok;
 }
 
 int sum_only(const Call& call, Reduce& reduce) {
+  ReduceMap schedule(call.plan, reduce);
   Workspace workspace;
-  int64_t bytes = reduce_scratch(call.plan, reduce);
-  workspace.plan(bytes);
+  workspace.plan(schedule.scratch());
   if (!workspace.reserve()) return bn_no_memory;
-  run_reduce_map(call.plan, workspace.take(bytes), reduce, nullptr);
+  schedule.run(workspace.take(schedule.scratch()), reduce, nullptr);
   return bn_ok;
 }
 
@@ -530,7 +526,7 @@ int bn_input_gradient(int isa, int threads, int dtype, int layout, int64_t n, in
   bn::StoreChoice stores(bn::Pass::kBackward, call.traffic(), call.plan.workers(),
                          call.may_stream(dx, {dy, x, args.y.p}));
   args.stream = stores.stream();
-  bn::GradientMap map(call, args, true);
+  bn::KernelMap<bn::Gradient> map = bn::map_of(call, args, true);
   bn::run_map(call.plan, map);
   return bn_ok;
 }
@@ -555,7 +551,8 @@ int bn_training(int isa, int threads, int dtype, int layout, int64_t n, int64_t 
   bn::Workspace workspace;
   bn::FinishTraining finish = {};
   bn::MomentsReduce reduce(call, args.x, finish);
-  int64_t bytes = call.per_channel(), scratch_bytes = bn::reduce_scratch(call.plan, reduce);
+  bn::ReduceMap schedule(call.plan, reduce);
+  int64_t bytes = call.per_channel(), scratch_bytes = schedule.scratch();
   for (int64_t b : {bytes, bytes, scratch_bytes}) workspace.plan(b);
   if (!workspace.reserve()) return bn_no_memory;
   void *scale = workspace.take(bytes), *shift = workspace.take(bytes);
@@ -582,8 +579,8 @@ int bn_training(int isa, int threads, int dtype, int layout, int64_t n, int64_t 
   bn::StoreChoice stores(bn::Pass::kTraining, call.traffic(), call.plan.workers(),
                          call.may_stream(y, {x, residual}));
   args.stream = stores.stream();
-  bn::NormalizeMap map(call, args);
-  bn::run_reduce_map(call.plan, scratch, reduce, &map);
+  bn::KernelMap<bn::Normalize> map = bn::map_of(call, args);
+  schedule.run(scratch, reduce, &map);
   return bn_ok;
 }
 

@@ -75,108 +75,6 @@ bool crowds(const Plan& plan, int64_t width, const Data* inputs, int count) {
   return ways > kWays / 2;
 }
 
-// How a reduction over channel tiles is done.
-struct Tiling {
-  int64_t width = 0;   // channels per tile; 0: not by tiles
-  int64_t ahead = 0;   // elements to prefetch ahead
-  int64_t packed = 0;  // bytes of an input's copy; 0: not copied
-  int inputs = 0;
-  Data input[3];
-
-  Tiling(const Plan& plan, const Reduce& reduce) {
-    if (plan.channels_last) return;
-    width = channels_per_tile(plan);
-    if (width == 0) return;
-    inputs = reduce.inputs(input);
-    int64_t tile = plan.values() * width * plan.element;
-    if (tile * inputs > l2_bytes() * 7 / 8) return;
-    if (crowds(plan, width, input, inputs)) {
-      packed = (tile + 63) / 64 * 64;
-    } else if (tile * inputs * 2 <= l2_bytes() * 7 / 8) {
-      // While a tile is mapped its successor, which lies right behind it in every sample, comes
-      // into L2: so reading and writing memory overlap.
-      ahead = width * plan.extent.s;
-    }
-  }
-
-  int64_t bytes() const { return packed * inputs; }
-};
-
-struct Scratch {
-  double *a, *b;  // [segments][channels]
-  char* lanes;    // [workers][kLaneBytes], channels last only
-  char* packed;   // [workers][Tiling::bytes()]
-
-  Scratch(const Plan& plan, const Tiling& tiling, void* memory) {
-    int64_t count = plan.segments() * plan.extent.c;
-    lanes = static_cast<char*>(memory);
-    packed = lanes + (plan.channels_last ? plan.workers() * kLaneBytes : 0);
-    a = reinterpret_cast<double*>(packed + plan.workers() * tiling.bytes());
-    b = a + count;
-  }
-};
-
-Packed pack(const Plan& plan, const Tiling& tiling, int64_t c0, int64_t c1, char* to) {
-  const Extent& e = plan.extent;
-  int64_t row = (c1 - c0) * e.s * plan.element;
-  Packed packed = {{}, (c1 - c0) * e.s};
-  for (int i = 0; i < tiling.inputs; i++) {
-    const char* from = static_cast<const char*>(tiling.input[i].p) + c0 * e.s * plan.element;
-    for (int64_t n = 0; n < e.n; n++) {
-      std::memcpy(to + n * row, from + n * tiling.input[i].pitch * plan.element, (size_t)row);
-    }
-    packed.p[i] = to - c0 * e.s * plan.element;
-    to += tiling.packed;
-  }
-  return packed;
-}
-
-// A channel tile at a time: summed, then mapped while it is in L2. One trip to memory.
-void by_tiles(const Plan& plan, const Tiling& tiling, Scratch& scratch, Reduce& reduce, Map* map) {
-  const Extent& e = plan.extent;
-  int64_t segments = plan.segments(), per = plan.chunks_per_segment(), width = tiling.width;
-  parallel_for(plan.workers(), ceil_div(e.c, width), [&](int64_t task, int worker) {
-    int64_t c0 = task * width, c1 = std::min(c0 + width, e.c), channels = c1 - c0;
-    double *a = scratch.a + c0 * segments, *b = scratch.b + c0 * segments;
-    Packed copy, *packed = nullptr;
-    if (tiling.packed > 0) {
-      copy = pack(plan, tiling, c0, c1, scratch.packed + worker * tiling.bytes());
-      packed = &copy;
-    }
-    for (int64_t p = 0; p < segments; p++) {
-      reduce.ncs(c0, c1, p * per, std::min((p + 1) * per, plan.chunks()), a + p * channels,
-                 b + p * channels, packed);
-    }
-    reduce.merge(channels, channels, segments, a, b);
-    reduce.finish(c0, c1, a, b);
-    if (map) map->ncs(0, e.n, c0, c1, 0, e.s, c1 < e.c ? tiling.ahead : 0, packed);
-  });
-}
-
-// All sums first, segments side by side, then the map.
-void by_segments(const Plan& plan, Scratch& scratch, Reduce& reduce, Map* map) {
-  int64_t c = plan.extent.c, segments = plan.segments(), per = plan.chunks_per_segment();
-  int64_t width = channels_per_task(plan), groups = ceil_div(c, width);
-  parallel_for(plan.workers(), segments * groups, [&](int64_t task, int worker) {
-    int64_t p = task / groups, c0 = task % groups * width, c1 = std::min(c0 + width, c);
-    int64_t q0 = p * per, q1 = std::min(q0 + per, plan.chunks()), at = p * c + c0;
-    if (plan.channels_last) {
-      reduce.nsc(c0, c1, q0, q1, scratch.lanes + worker * kLaneBytes, scratch.a + at,
-                 scratch.b + at);
-    } else {
-      reduce.ncs(c0, c1, q0, q1, scratch.a + at, scratch.b + at, nullptr);
-    }
-  });
-  // The merge reads segments * c pairs; only a large one is worth splitting.
-  int64_t part = segments * c * 16 < kWorthAThread ? c : 256;
-  parallel_for(plan.workers(), ceil_div(c, part), [&](int64_t task, int) {
-    int64_t c0 = task * part, c1 = std::min(c0 + part, c);
-    reduce.merge(c, c1 - c0, segments, scratch.a + c0, scratch.b + c0);
-    reduce.finish(c0, c1, scratch.a + c0, scratch.b + c0);
-  });
-  if (map) run_map(plan, *map);
-}
-
 }  // namespace
 
 int Plan::workers() const {
@@ -192,20 +90,93 @@ void run_map(const Plan& plan, Map& map) {
   }
 }
 
-int64_t reduce_scratch(const Plan& plan, const Reduce& reduce) {
-  int64_t lanes = plan.channels_last ? plan.workers() * kLaneBytes : 0;
-  return lanes + plan.workers() * Tiling(plan, reduce).bytes() +
-         2 * plan.segments() * plan.extent.c * (int64_t)sizeof(double);
+ReduceMap::ReduceMap(const Plan& plan, const Reduce& reduce)
+    : plan_(plan), lanes_(plan.channels_last ? plan.workers() * kLaneBytes : 0) {
+  if (plan.channels_last) return;
+  width_ = channels_per_tile(plan);
+  if (width_ == 0) return;
+  inputs_ = reduce.inputs(input_);
+  int64_t tile = plan.values() * width_ * plan.element;
+  if (tile * inputs_ > l2_bytes() * 7 / 8) return;
+  if (crowds(plan, width_, input_, inputs_)) {
+    copy_ = (tile + 63) / 64 * 64;
+  } else if (tile * inputs_ * 2 <= l2_bytes() * 7 / 8) {
+    // While a tile is mapped its successor, which lies right behind it in every sample, comes into
+    // L2: so reading and writing memory overlap.
+    ahead_ = width_ * plan.extent.s;
+  }
 }
 
-void run_reduce_map(const Plan& plan, void* memory, Reduce& reduce, Map* map) {
-  Tiling tiling(plan, reduce);
-  Scratch scratch(plan, tiling, memory);
-  if (tiling.width > 0) {
-    by_tiles(plan, tiling, scratch, reduce, map);
+void ReduceMap::run(void* scratch, Reduce& reduce, Map* map) const {
+  // [workers][kLaneBytes] or [workers][inputs][copy], then a and b, each [segments][channels].
+  char* first = static_cast<char*>(scratch);
+  double* a = reinterpret_cast<double*>(first + lanes_ + packed());
+  double* b = a + plan_.segments() * plan_.extent.c;
+  if (width_ > 0) {
+    by_tiles(first, a, b, reduce, map);
   } else {
-    by_segments(plan, scratch, reduce, map);
+    by_segments(first, a, b, reduce, map);
   }
+}
+
+Packed ReduceMap::pack(int64_t c0, int64_t c1, char* to) const {
+  const Extent& e = plan_.extent;
+  int64_t row = (c1 - c0) * e.s * plan_.element;
+  Packed packed = {{}, (c1 - c0) * e.s};
+  for (int i = 0; i < inputs_; i++) {
+    const char* from = static_cast<const char*>(input_[i].p) + c0 * e.s * plan_.element;
+    for (int64_t n = 0; n < e.n; n++) {
+      std::memcpy(to + n * row, from + n * input_[i].pitch * plan_.element, (size_t)row);
+    }
+    packed.p[i] = to - c0 * e.s * plan_.element;
+    to += copy_;
+  }
+  return packed;
+}
+
+// A channel tile at a time: summed, then mapped while it is in L2. One trip to memory.
+void ReduceMap::by_tiles(char* copies, double* a, double* b, Reduce& reduce, Map* map) const {
+  const Extent& e = plan_.extent;
+  int64_t segments = plan_.segments(), per = plan_.chunks_per_segment();
+  parallel_for(plan_.workers(), ceil_div(e.c, width_), [&](int64_t task, int worker) {
+    int64_t c0 = task * width_, c1 = std::min(c0 + width_, e.c), channels = c1 - c0;
+    double *tile_a = a + c0 * segments, *tile_b = b + c0 * segments;
+    Packed copy, *packed = nullptr;
+    if (copy_ > 0) {
+      copy = pack(c0, c1, copies + worker * inputs_ * copy_);
+      packed = &copy;
+    }
+    for (int64_t p = 0; p < segments; p++) {
+      reduce.ncs(c0, c1, p * per, std::min((p + 1) * per, plan_.chunks()), tile_a + p * channels,
+                 tile_b + p * channels, packed);
+    }
+    reduce.merge(channels, channels, segments, tile_a, tile_b);
+    reduce.finish(c0, c1, tile_a, tile_b);
+    if (map) map->ncs(0, e.n, c0, c1, 0, e.s, c1 < e.c ? ahead_ : 0, packed);
+  });
+}
+
+// All sums first, segments side by side, then the map.
+void ReduceMap::by_segments(char* lanes, double* a, double* b, Reduce& reduce, Map* map) const {
+  int64_t c = plan_.extent.c, segments = plan_.segments(), per = plan_.chunks_per_segment();
+  int64_t width = channels_per_task(plan_), groups = ceil_div(c, width);
+  parallel_for(plan_.workers(), segments * groups, [&](int64_t task, int worker) {
+    int64_t p = task / groups, c0 = task % groups * width, c1 = std::min(c0 + width, c);
+    int64_t q0 = p * per, q1 = std::min(q0 + per, plan_.chunks()), at = p * c + c0;
+    if (plan_.channels_last) {
+      reduce.nsc(c0, c1, q0, q1, lanes + worker * kLaneBytes, a + at, b + at);
+    } else {
+      reduce.ncs(c0, c1, q0, q1, a + at, b + at, nullptr);
+    }
+  });
+  // The merge reads segments * c pairs; only a large one is worth splitting.
+  int64_t part = segments * c * 16 < kWorthAThread ? c : 256;
+  parallel_for(plan_.workers(), ceil_div(c, part), [&](int64_t task, int) {
+    int64_t c0 = task * part, c1 = std::min(c0 + part, c);
+    reduce.merge(c, c1 - c0, segments, a + c0, b + c0);
+    reduce.finish(c0, c1, a + c0, b + c0);
+  });
+  if (map) run_map(plan_, *map);
 }
 
 }  // namespace bn

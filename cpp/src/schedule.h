@@ -68,9 +68,33 @@ class Reduce {
 
 void run_map(const Plan& plan, Map& map);
 
-// Bytes of scratch, aligned to 64, that run_reduce_map needs.
-int64_t reduce_scratch(const Plan& plan, const Reduce& reduce);
-// map may be null: only the sums are wanted.
-void run_reduce_map(const Plan& plan, void* scratch, Reduce& reduce, Map* map);
+// A reduction and the pass that uses it, planned once: the scratch it needs and how it runs.
+class ReduceMap {
+ public:
+  ReduceMap(const Plan& plan, const Reduce& reduce);
+
+  // Bytes of scratch, aligned to 64, that run needs.
+  int64_t scratch() const {
+    return lanes_ + packed() + 2 * plan_.segments() * plan_.extent.c * (int64_t)sizeof(double);
+  }
+
+  // map may be null: only the sums are wanted.
+  void run(void* scratch, Reduce& reduce, Map* map) const;
+
+ private:
+  // Bytes of the workers' copies of inputs.
+  int64_t packed() const { return plan_.workers() * inputs_ * copy_; }
+  Packed pack(int64_t c0, int64_t c1, char* to) const;
+  void by_tiles(char* copies, double* a, double* b, Reduce& reduce, Map* map) const;
+  void by_segments(char* lanes, double* a, double* b, Reduce& reduce, Map* map) const;
+
+  const Plan& plan_;
+  int64_t lanes_;      // bytes of the workers' lanes, channels last only
+  int64_t width_ = 0;  // channels per tile; 0: not by tiles
+  int64_t ahead_ = 0;  // elements to prefetch ahead
+  int64_t copy_ = 0;   // bytes of a tile of an input, copied; 0: not copied
+  int inputs_ = 0;
+  Data input_[3];
+};
 
 }  // namespace bn
