@@ -3,6 +3,7 @@ package org.batchnorm4j;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
+import static org.junit.jupiter.api.Assertions.fail;
 
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
@@ -29,6 +30,7 @@ import org.junit.jupiter.params.provider.MethodSource;
  */
 class DocsTest {
   private static final Pattern JAVA = Pattern.compile("```java\n(.*?)```", Pattern.DOTALL);
+  private static final Pattern TEST = Pattern.compile("`(\\w+Test)\\.(\\w+)`");
   private static final Pattern NAME = Pattern.compile("\\bclass (\\w+)");
   private static final Pattern LINK = Pattern.compile("\\]\\(([^)#:]+)(?:#[^)]*)?\\)");
 
@@ -57,6 +59,33 @@ class DocsTest {
       Path target = page.toAbsolutePath().getParent().resolve(links.group(1));
       assertTrue(Files.exists(target), () -> page + " links to " + target + ", which is not there");
     }
+  }
+
+  /** Each difference from PyTorch names the test that pins it. */
+  @Test
+  void theTestsOfTheDifferencesAreThere() throws IOException {
+    int rows = 0;
+    for (String line : Files.readAllLines(Path.of("docs/differences-from-pytorch.md"))) {
+      if (!line.startsWith("| ") || line.startsWith("| |") || line.startsWith("| ---")) {
+        continue;
+      }
+      rows++;
+      Matcher tests = TEST.matcher(line.substring(line.lastIndexOf("| `")));
+      int named = 0;
+      while (tests.find()) {
+        named++;
+        String file = tests.group(1) + ".java";
+        String method = "void " + tests.group(2) + "(";
+        try (Stream<Path> sources = Files.walk(Path.of("src/test/java"))) {
+          Path source =
+              sources.filter(p -> p.endsWith(file)).findFirst().orElseGet(() -> fail("no " + file));
+          assertTrue(
+              Files.readString(source).contains(method), () -> "no " + method + " in " + file);
+        }
+      }
+      assertTrue(named > 0, () -> "no test: " + line);
+    }
+    assertTrue(rows > 30, "rows: " + rows);
   }
 
   @Test

@@ -27,12 +27,13 @@ public record Activation(Kind kind, double slope) {
   /**
    * LeakyReLU.
    *
-   * @param slope the factor of negative values, finite and &gt; 0 (the backward pass reads the sign
-   *     of the input from the output)
+   * @param slope the factor of negative values, &gt; 0 and finite, as a float too (the backward
+   *     pass reads the sign of the input from the output)
    */
   public static Activation leakyRelu(double slope) {
-    if (!(slope > 0 && slope < Double.POSITIVE_INFINITY)) {
-      throw new IllegalArgumentException("slope must be finite and > 0, but got " + slope);
+    if (!(slope > 0 && slope <= Float.MAX_VALUE)) {
+      throw new IllegalArgumentException(
+          "slope must be > 0 and at most " + Float.MAX_VALUE + ", but got " + slope);
     }
     return new Activation(Kind.LEAKY_RELU, slope);
   }

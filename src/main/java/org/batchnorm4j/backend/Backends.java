@@ -4,7 +4,9 @@ import java.lang.System.Logger;
 import java.lang.System.Logger.Level;
 import java.util.EnumSet;
 import java.util.Locale;
+import java.util.Objects;
 import java.util.Set;
+import java.util.function.Supplier;
 import org.batchnorm4j.backend.jni.BatchNormNative;
 import org.batchnorm4j.backend.jni.NativeLibrary;
 import org.jspecify.annotations.Nullable;
@@ -34,7 +36,7 @@ public final class Backends {
    * @throws IllegalStateException if the native backend is asked for and cannot be loaded
    */
   public static BatchNormBackend best() {
-    return Best.INSTANCE;
+    return Best.INSTANCE.get();
   }
 
   /** The Java backend, which runs anywhere. */
@@ -62,7 +64,7 @@ public final class Backends {
               + "=java",
           failure);
     }
-    return Native.INSTANCE;
+    return Native.INSTANCE.get();
   }
 
   /** The instruction sets the native kernels can run on here; empty without the native library. */
@@ -162,8 +164,26 @@ public final class Backends {
         "system property " + property + " must be one of: " + known + "; but got \"" + got + "\"");
   }
 
+  /** A backend, or why there is none: thrown at every call, not as the initializer's error. */
+  private record Choice<B>(@Nullable B backend, @Nullable RuntimeException failure) {
+    static <B> Choice<B> of(Supplier<B> choose) {
+      try {
+        return new Choice<>(choose.get(), null);
+      } catch (IllegalArgumentException | IllegalStateException e) {
+        return new Choice<>(null, e);
+      }
+    }
+
+    B get() {
+      if (backend == null) {
+        throw Objects.requireNonNull(failure);
+      }
+      return backend;
+    }
+  }
+
   private static final class Best {
-    static final BatchNormBackend INSTANCE = choose();
+    static final Choice<BatchNormBackend> INSTANCE = Choice.of(Backends::choose);
   }
 
   private static final class Java {
@@ -171,6 +191,7 @@ public final class Backends {
   }
 
   private static final class Native {
-    static final NativeBackend INSTANCE = new NativeBackend(isaCap(), threadLimit());
+    static final Choice<NativeBackend> INSTANCE =
+        Choice.of(() -> new NativeBackend(isaCap(), threadLimit()));
   }
 }

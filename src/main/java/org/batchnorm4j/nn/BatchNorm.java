@@ -4,12 +4,15 @@ import java.math.BigDecimal;
 import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.Map;
+import java.util.Objects;
+import java.util.function.Consumer;
 import java.util.function.Function;
 import org.batchnorm4j.backend.Activation;
 import org.batchnorm4j.backend.Backends;
 import org.batchnorm4j.backend.BatchNormBackend;
 import org.batchnorm4j.backend.SavedStatistics;
 import org.batchnorm4j.nn.functional.BatchNormFunctions;
+import org.batchnorm4j.stats.ChannelStatistics;
 import org.batchnorm4j.tensor.DType;
 import org.batchnorm4j.tensor.Shape;
 import org.batchnorm4j.tensor.Tensor;
@@ -47,6 +50,7 @@ public abstract sealed class BatchNorm extends Module
   private @Nullable Double momentum;
   private boolean trackRunningStats;
   private @Nullable BatchNormBackend backend;
+  private @Nullable Consumer<Tensor> inputObserver;
   private boolean closed;
 
   private final Slot output = new Slot();
@@ -176,6 +180,9 @@ public abstract sealed class BatchNorm extends Module
       throw new IllegalStateException("this " + getClass().getSimpleName() + " is closed");
     }
     outputShape(x.shape());
+    if (inputObserver != null) {
+      inputObserver.accept(x);
+    }
   }
 
   /** The input's. */
@@ -430,6 +437,18 @@ public abstract sealed class BatchNorm extends Module
     }
   }
 
+  /** Sets the running statistics, which this batch norm has, as after that many batches. */
+  final void setRunningStats(ChannelStatistics statistics, long batches) {
+    Running updated = Objects.requireNonNull(running);
+    statistics.toRunningStats(updated.mean, updated.var);
+    updated.batches.setLong(batches);
+  }
+
+  /** Shows the input of each forward from now on to someone; null for no one. */
+  final void observeInputs(@Nullable Consumer<Tensor> observer) {
+    inputObserver = observer;
+  }
+
   /** {@link #resetRunningStats}, and weight to 1, bias to 0. */
   public final void resetParameters() {
     resetRunningStats();
@@ -503,7 +522,17 @@ public abstract sealed class BatchNorm extends Module
   /** As PyTorch prints it. */
   @Override
   public final String toString() {
-    return getClass().getSimpleName()
+    return describe(this, numFeatures, eps, momentum, weight != null, trackRunningStats);
+  }
+
+  static String describe(
+      Module module,
+      long numFeatures,
+      double eps,
+      @Nullable Double momentum,
+      boolean affine,
+      boolean trackRunningStats) {
+    return module.getClass().getSimpleName()
         + "("
         + numFeatures
         + ", eps="
@@ -511,7 +540,7 @@ public abstract sealed class BatchNorm extends Module
         + ", momentum="
         + (momentum == null ? "None" : python(momentum))
         + ", affine="
-        + python(weight != null)
+        + python(affine)
         + ", track_running_stats="
         + python(trackRunningStats)
         + ")";
@@ -566,6 +595,12 @@ public abstract sealed class BatchNorm extends Module
             "numFeatures must be at least 1, but got " + numFeatures);
       }
       this.numFeatures = numFeatures;
+      this.constructor = constructor;
+    }
+
+    /** For a module that takes the number of features from its first input. */
+    Builder(Function<Builder<T>, T> constructor) {
+      numFeatures = 0;
       this.constructor = constructor;
     }
 

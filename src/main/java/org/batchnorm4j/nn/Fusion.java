@@ -113,6 +113,7 @@ public final class Fusion {
   private static Sequential fuse(Sequential net, boolean summing) {
     List<Map.Entry<String, Module>> layers = new ArrayList<>(net.children().entrySet());
     layers.removeIf(e -> e.getValue() instanceof Dropout);
+    layers.replaceAll(e -> Map.entry(e.getKey(), e.getValue().settled()));
     Sequential fused = new Sequential();
     fused.setFused();
     for (int i = 0; i < layers.size(); i++) {

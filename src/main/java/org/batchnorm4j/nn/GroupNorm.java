@@ -96,7 +96,7 @@ public final class GroupNorm extends SampleNorm {
   @Override
   void differentiate(Tensor dy, Tensor x, SavedStatistics saved, Tensor dx) {
     SampleNormFunctions.groupNormBackward(
-        dy, x, numGroups, weightValue(), eps(), saved, backend(), dx, weightGrad(), biasGrad());
+        dy, x, numGroups, weightValue(), saved, backend(), dx, weightGrad(), biasGrad());
   }
 
   @Override

@@ -87,16 +87,7 @@ public final class LayerNorm extends SampleNorm {
   @Override
   void differentiate(Tensor dy, Tensor x, SavedStatistics saved, Tensor dx) {
     SampleNormFunctions.layerNormBackward(
-        dy,
-        x,
-        normalizedShape,
-        weightValue(),
-        eps(),
-        saved,
-        backend(),
-        dx,
-        weightGrad(),
-        biasGrad());
+        dy, x, normalizedShape, weightValue(), saved, backend(), dx, weightGrad(), biasGrad());
   }
 
   @Override

@@ -74,6 +74,11 @@ public abstract class Module implements AutoCloseable {
     return copy;
   }
 
+  /** This module, or what has taken its place. */
+  Module settled() {
+    return this;
+  }
+
   /** Sub-modules by name, in order. */
   protected Map<String, Module> children() {
     return Map.of();
@@ -91,6 +96,17 @@ public abstract class Module implements AutoCloseable {
 
   /** Called after values were loaded into the tensors of {@link #ownBuffers}. */
   protected void buffersLoaded() {}
+
+  /**
+   * Called before a load looks at this module's tensors: one that has none yet makes them, of the
+   * shapes given. {@link #loadRefused} or {@link #buffersLoaded} follows.
+   *
+   * @param state the whole state; this module's names begin with {@code prefix}
+   */
+  void loading(Map<String, Tensor> state, String prefix) {}
+
+  /** Undoes {@link #loading}. */
+  void loadRefused() {}
 
   /**
    * Training mode, for this module and all below it.
@@ -122,6 +138,18 @@ public abstract class Module implements AutoCloseable {
 
   /** Throws if the module can only evaluate. */
   void checkTrainable() {}
+
+  /** Sets the mode of this module and of none below it. */
+  final void setMode(boolean mode) {
+    training = mode;
+  }
+
+  /** This module and all below it. */
+  final List<Module> modules() {
+    List<Module> all = new ArrayList<>();
+    collect("", (prefix, m) -> all.add(m));
+    return all;
+  }
 
   /** Whether the module is in training mode, as it is when made. */
   public final boolean isTraining() {
@@ -181,6 +209,7 @@ public abstract class Module implements AutoCloseable {
    *     or, strict or not, if a shape differs; or if a given tensor is closed
    */
   public final IncompatibleKeys loadStateDict(Map<String, Tensor> state, boolean strict) {
+    collect("", (prefix, m) -> m.loading(state, prefix));
     Map<String, Tensor> own = stateDict();
     List<String> missing = new ArrayList<>(own.keySet());
     missing.removeAll(state.keySet());
@@ -214,6 +243,7 @@ public abstract class Module implements AutoCloseable {
           }
         });
     if (!errors.isEmpty()) {
+      collect("", (prefix, m) -> m.loadRefused());
       throw new IllegalStateException(
           "Error(s) in loading state_dict for " + getClass().getSimpleName() + ":" + errors);
     }

@@ -5,15 +5,15 @@ import java.nio.ByteOrder;
 import java.util.Arrays;
 import org.batchnorm4j.backend.Activation;
 import org.batchnorm4j.backend.Backends;
+import org.batchnorm4j.backend.BatchNormBackend;
 import org.batchnorm4j.backend.Problem;
 import org.batchnorm4j.backend.SavedStatistics;
 import org.batchnorm4j.tensor.DType;
 import org.batchnorm4j.tensor.Tensor;
 
 /**
- * Count, mean and sum of squared deviations of every channel of any number of batches, merged in
- * f64. Each batch is summed by {@link Backends#best()}, as exactly as docs/numerics.md says and
- * with the same bits on every backend.
+ * Count, mean and sum of squared deviations of every channel of any number of batches, in f64.
+ * Those of a batch are computed as for its normalization (docs/numerics.md).
  *
  * <p>Statistics of parts merge into those of the whole by the formula of Chan, Golub and LeVeque:
  * variances are pooled, not averaged, however unequal the parts. The order of merging matters to
@@ -43,10 +43,15 @@ public final class ChannelStatistics {
     m2 = new double[channels];
   }
 
-  /** Of the values of {@code x}, which is as in {@link #add}. */
+  /** Of the values of {@code x}, which is as in {@link #add(Tensor)}. */
   public static ChannelStatistics of(Tensor x) {
     checkInput(x);
     return new ChannelStatistics(Math.toIntExact(x.shape().dim(1))).add(x);
+  }
+
+  /** {@link #add(Tensor, BatchNormBackend)} on {@link Backends#best()}. */
+  public ChannelStatistics add(Tensor x) {
+    return add(x, Backends.best());
   }
 
   /**
@@ -57,7 +62,7 @@ public final class ChannelStatistics {
    * @throws IllegalArgumentException if {@code x} is something else, or has other channels
    * @throws IllegalStateException if {@code x} is closed
    */
-  public ChannelStatistics add(Tensor x) {
+  public ChannelStatistics add(Tensor x, BatchNormBackend backend) {
     checkInput(x);
     if (x.shape().dim(1) != mean.length) {
       throw new IllegalArgumentException(
@@ -67,7 +72,7 @@ public final class ChannelStatistics {
     if (problem.valuesPerChannel() > 0) {
       try (Tensor ofMean = Tensor.zeros(DType.F64, mean.length);
           Tensor ofM2 = Tensor.zeros(DType.F64, mean.length)) {
-        Backends.best().statistics(problem, x, ofMean, ofM2);
+        backend.statistics(problem, x, ofMean, ofM2);
         merge(problem.valuesPerChannel(), ofMean.toDoubleArray(), ofM2.toDoubleArray());
       }
     }

@@ -114,7 +114,7 @@ final class Race {
           rows.add(refused);
         }
       }
-      race(runners, deadline);
+      race(runners, deadline, Math.min(WARMUP_SECONDS, budgetSeconds / 20));
       double limitSeconds =
           fastest(runners, limit.triad ? "triad" : "copy")
               + (limit.reads == 0 ? 0 : limit.reads * fastest(runners, "read"));
@@ -205,9 +205,9 @@ final class Race {
     return row(cell, limit, peer.name(), status, message, null, 0);
   }
 
-  private void race(List<Runner> runners, long deadline) {
+  private void race(List<Runner> runners, long deadline, double warmupSeconds) {
     for (Runner r : runners) {
-      calibrate(r);
+      calibrate(r, warmupSeconds);
     }
     List<Runner> order = new ArrayList<>(runners);
     for (int round = 0;
@@ -228,9 +228,9 @@ final class Race {
   }
 
   /** Lets the compilers see it, and finds how many runs make a slice. */
-  private static void calibrate(Runner r) {
+  private static void calibrate(Runner r, double warmupSeconds) {
     long start = System.nanoTime();
-    long end = start + (long) (WARMUP_SECONDS * 1e9);
+    long end = start + (long) (warmupSeconds * 1e9);
     int runs = 0;
     do {
       r.run(1);

@@ -13,20 +13,25 @@ final class Svg {
   private static final int BAR = 13;
   private static final int COLORS = 9;
 
-  /** Told apart with any kind of colour vision, on white and on dark. */
+  /**
+   * Told apart with any kind of colour vision, on white and on dark. Classes and not variables: not
+   * only browsers draw SVG.
+   */
   private static final String STYLE =
       """
       <style>
-      svg{--paper:#ffffff;--ink:#24292f;--grid:#d8dee4;--c0:#0072b2;--c1:#d55e00;--c2:#009e73;\
-      --c3:#b07aa1;--c4:#8c6d00;--c5:#56b4e9;--c6:#7f7f7f;--c7:#e377c2;--c8:#6b4c9a}
-      @media (prefers-color-scheme:dark){svg{--paper:#0d1117;--ink:#e6edf3;--grid:#30363d;\
-      --c0:#4ea8de;--c1:#ff8c42;--c2:#2fd6a5;--c3:#d7a9cb;--c4:#e0b400;--c5:#9bd5f5;--c6:#b0b0b0;\
-      --c7:#f5a6dd;--c8:#b497e7}}
-      text{fill:var(--ink);font:12px sans-serif}
-      .title{font-weight:bold;font-size:15px}
-      .grid{stroke:var(--grid);stroke-width:1}
-      .one{stroke:var(--ink);stroke-width:1.5}
-      .line{fill:none;stroke-width:2}
+      text{font:12px sans-serif}.title{font-weight:bold;font-size:15px}
+      .line{fill:none;stroke-width:2}.one{stroke-width:1.5}
+      .paper{fill:#ffffff}text{fill:#24292f}.grid{stroke:#d8dee4}.one{stroke:#24292f}
+      .f0{fill:#0072b2}.s0{stroke:#0072b2}.f1{fill:#d55e00}.s1{stroke:#d55e00}.f2{fill:#009e73}.s2{stroke:#009e73}
+      .f3{fill:#b07aa1}.s3{stroke:#b07aa1}.f4{fill:#8c6d00}.s4{stroke:#8c6d00}.f5{fill:#56b4e9}.s5{stroke:#56b4e9}
+      .f6{fill:#7f7f7f}.s6{stroke:#7f7f7f}.f7{fill:#e377c2}.s7{stroke:#e377c2}.f8{fill:#6b4c9a}.s8{stroke:#6b4c9a}
+      @media (prefers-color-scheme:dark){
+      .paper{fill:#0d1117}text{fill:#e6edf3}.grid{stroke:#30363d}.one{stroke:#e6edf3}
+      .f0{fill:#4ea8de}.s0{stroke:#4ea8de}.f1{fill:#ff8c42}.s1{stroke:#ff8c42}.f2{fill:#2fd6a5}.s2{stroke:#2fd6a5}
+      .f3{fill:#d7a9cb}.s3{stroke:#d7a9cb}.f4{fill:#e0b400}.s4{stroke:#e0b400}.f5{fill:#9bd5f5}.s5{stroke:#9bd5f5}
+      .f6{fill:#b0b0b0}.s6{stroke:#b0b0b0}.f7{fill:#f5a6dd}.s7{stroke:#f5a6dd}.f8{fill:#b497e7}.s8{stroke:#b497e7}
+      }
       </style>
       """;
 
@@ -36,7 +41,7 @@ final class Svg {
   private Svg(int height, String title) {
     this.height = height;
     out.append(STYLE);
-    out.append("<rect width=\"100%\" height=\"100%\" fill=\"var(--paper)\"/>\n");
+    out.append("<rect width=\"100%\" height=\"100%\" class=\"paper\"/>\n");
     text(16, 24, "start", "title", title);
   }
 
@@ -86,7 +91,7 @@ final class Svg {
         svg.out.append(
             String.format(
                 Locale.ROOT,
-                "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%d\" fill=\"var(--c%d)\"/>%n",
+                "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%d\" class=\"f%d\"/>%n",
                 Math.min(x, origin),
                 y,
                 Math.max(1, Math.abs(x - origin)),
@@ -130,7 +135,7 @@ final class Svg {
       }
       svg.out.append(
           String.format(
-              "<polyline class=\"line\" stroke=\"var(--c%d)\" points=\"%s\"/>%n",
+              "<polyline class=\"line s%d\" points=\"%s\"/>%n",
               i % COLORS, points.toString().strip()));
     }
     return svg.finish();
@@ -142,7 +147,7 @@ final class Svg {
       out.append(
           String.format(
               Locale.ROOT,
-              "<rect x=\"%.1f\" y=\"36\" width=\"10\" height=\"10\" fill=\"var(--c%d)\"/>%n",
+              "<rect x=\"%.1f\" y=\"36\" width=\"10\" height=\"10\" class=\"f%d\"/>%n",
               x,
               i % COLORS));
       text(x + 14, 45, "start", "", series.get(i));

@@ -19,6 +19,7 @@ import picocli.CommandLine.Spec;
       Mnist.class,
       Mlp.class,
       Compare.class,
+      CompareNorms.class,
       SimpleCnn.class,
       Temporal.class,
       Volume.class,

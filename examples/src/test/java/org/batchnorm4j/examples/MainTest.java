@@ -47,7 +47,9 @@ class MainTest {
     Result result = argument.isEmpty() ? run() : run(argument);
     assertEquals(0, result.code);
     for (String name :
-        new String[] {"mnist", "mlp", "compare", "simple-cnn", "temporal", "volume", "order"}) {
+        new String[] {
+          "mnist", "mlp", "compare", "compare-norms", "simple-cnn", "temporal", "volume", "order"
+        }) {
       assertTrue(result.out.contains("\n  " + name + " "), name);
     }
   }
@@ -105,6 +107,23 @@ class MainTest {
     assertEquals(20, model.get("1.num_batches_tracked").getLong());
   }
 
+  @Test
+  void compareNormsTrainsOneNetworkWithEach() throws IOException {
+    Path data = Files.createDirectory(dir.resolve("data"));
+    writeImages(data, "train", 320);
+    writeImages(data, "t10k", 100);
+    Path out = dir.resolve("out");
+    Result result =
+        run("compare-norms", "--data", data.toString(), "--out", out.toString(), "--batch", "8");
+    assertEquals("", result.err);
+    assertEquals(0, result.code);
+    for (String norm : new String[] {"batch", "instance", "group", "layer"}) {
+      assertTrue(result.out.matches("(?s).*\n  " + norm + " +\\d\\.\\d{4} +(9|100).*"), result.out);
+    }
+    assertTrue(result.out.matches("(?s).*\n  none +\\d\\.\\d{4} +\\d.*"), result.out);
+    assertEquals(new TreeSet<>(Set.of("compare-norms.png", "compare-norms.svg")), files(out));
+  }
+
   // --------------------------------------------------------------------------------- wrong input
 
   @ParameterizedTest
@@ -128,6 +147,10 @@ class MainTest {
         "mnist --lr 1e999         | --lr must be greater than 0 and finite, but got Infinity",
         "compare --epochs 0       | --epochs must be a whole number from 1",
         "compare --lr -1          | --lr must be greater than 0",
+        "compare-norms --images 1 | --images must be a whole number from 2",
+        "compare-norms --batch 13000 | --batch must be a whole number from 1 to 12000, but got 13000",
+        "compare-norms --epochs 0 | --epochs must be a whole number from 1 to 1000, but got 0",
+        "compare-norms --lr 0     | --lr must be greater than 0 and finite, but got 0.0",
       })
   void wrongArgumentsAreNamedAndExitWithTwo(String arguments, String message) throws IOException {
     Path out = dir.resolve("out");
@@ -140,7 +163,7 @@ class MainTest {
   }
 
   @ParameterizedTest
-  @ValueSource(strings = {"mnist", "compare"})
+  @ValueSource(strings = {"mnist", "compare", "compare-norms"})
   void missingDataIsNamedAndExitsWithOne(String example) {
     Path out = dir.resolve("out");
     Path missing = dir.resolve("missing");
@@ -154,7 +177,7 @@ class MainTest {
   }
 
   @ParameterizedTest
-  @ValueSource(strings = {"mnist", "compare"})
+  @ValueSource(strings = {"mnist", "compare", "compare-norms"})
   void anOutputFolderThatCannotBeIsNamedBeforeAnyTraining(String example) throws IOException {
     Path file = Files.createFile(dir.resolve("file"));
     Result result = run(example, "--out", file.toString());

@@ -346,7 +346,7 @@ public final class SampleNormFunctions {
    *
    * @param dy the gradient of {@code out}, in either memory format
    * @param x the forward's input, unchanged
-   * @param numGroups as in the forward, like {@code weight} and {@code eps}
+   * @param numGroups as in the forward, like {@code weight}
    * @param saved what the forward left
    * @param dx with memory of its own, shared with neither {@code dy} nor {@code x}
    * @param dweight null when not wanted, like {@code dbias}
@@ -356,16 +356,14 @@ public final class SampleNormFunctions {
       Tensor x,
       long numGroups,
       @Nullable Tensor weight,
-      double eps,
       SavedStatistics saved,
       BatchNormBackend backend,
       Tensor dx,
       @Nullable Tensor dweight,
       @Nullable Tensor dbias) {
     Problem rows = groups(x, numGroups);
-    checkEps("group_norm", eps);
     Problem columns = Problem.of(x, Activation.NONE);
-    backward(dy, x, rows, columns, weight, eps, saved, backend, dx, dweight, dbias);
+    backward(dy, x, rows, columns, weight, saved, backend, dx, dweight, dbias);
   }
 
   private static Problem groups(Tensor x, long numGroups) {
@@ -438,15 +436,13 @@ public final class SampleNormFunctions {
       Tensor x,
       Shape normalizedShape,
       @Nullable Tensor weight,
-      double eps,
       SavedStatistics saved,
       BatchNormBackend backend,
       Tensor dx,
       @Nullable Tensor dweight,
       @Nullable Tensor dbias) {
     Problem rows = trailing(x, normalizedShape);
-    checkEps("layer_norm", eps);
-    backward(dy, x, rows, elements(rows), weight, eps, saved, backend, dx, dweight, dbias);
+    backward(dy, x, rows, elements(rows), weight, saved, backend, dx, dweight, dbias);
   }
 
   private static Problem trailing(Tensor x, Shape normalizedShape) {
@@ -507,7 +503,8 @@ public final class SampleNormFunctions {
     Tensor from = rowMajor(x);
     Tensor to = out.isRowMajor() ? out : rowMajorLike(out);
     try {
-      normalizeRows(backend, rows, from, eps, saved, to);
+      backend.training(
+          rows, view(from, rows), null, view(to, rows), null, null, eps, saved, null, null, 0);
       if (weight != null || bias != null) {
         try (Identity identity = Identity.of(columns)) {
           Tensor y = view(to, columns);
@@ -530,7 +527,6 @@ public final class SampleNormFunctions {
       Problem rows,
       Problem columns,
       @Nullable Tensor weight,
-      double eps,
       SavedStatistics saved,
       BatchNormBackend backend,
       Tensor dx,
@@ -556,7 +552,7 @@ public final class SampleNormFunctions {
       Tensor ofNormalized = gradient;
       if (weight != null || dweight != null || dbias != null) {
         // dx first holds the normalized values, then their gradients.
-        normalizeRows(backend, rows, from, eps, saved, to);
+        backend.normalize(rows, view(from, rows), null, view(to, rows), saved, null, null);
         try (Identity identity = Identity.of(columns)) {
           Tensor normalized = view(to, columns);
           backend.backwardInference(
@@ -594,17 +590,6 @@ public final class SampleNormFunctions {
       closeCopy(gradient, dy);
       closeCopy(to, dx);
     }
-  }
-
-  private static void normalizeRows(
-      BatchNormBackend backend,
-      Problem rows,
-      Tensor x,
-      double eps,
-      SavedStatistics saved,
-      Tensor out) {
-    backend.training(
-        rows, view(x, rows), null, view(out, rows), null, null, eps, saved, null, null, 0);
   }
 
   private static Tensor rowMajor(Tensor t) {

@@ -11,6 +11,7 @@ import static org.batchnorm4j.nn.functional.BatchNormFunctions.problem;
 
 import org.batchnorm4j.backend.Activation;
 import org.batchnorm4j.backend.Backends;
+import org.batchnorm4j.backend.BatchNormBackend;
 import org.batchnorm4j.backend.Problem;
 import org.batchnorm4j.backend.SavedStatistics;
 import org.batchnorm4j.stats.ChannelStatistics;
@@ -43,6 +44,18 @@ import org.jspecify.annotations.Nullable;
 public final class SyncBatchNormFunctions {
   private SyncBatchNormFunctions() {}
 
+  /** {@link #syncBatchNorm} on {@link Backends#best()}. */
+  public static Tensor syncBatchNorm(
+      Tensor x,
+      ChannelStatistics statistics,
+      @Nullable Tensor weight,
+      @Nullable Tensor bias,
+      double eps,
+      SavedStatistics saved,
+      Tensor out) {
+    return syncBatchNorm(x, statistics, weight, bias, eps, Backends.best(), saved, out);
+  }
+
   /**
    * {@code out = (x - mean) * (weight / sqrt(var + eps)) + bias} with the mean and the biased
    * variance of the whole batch.
@@ -61,6 +74,7 @@ public final class SyncBatchNormFunctions {
       @Nullable Tensor weight,
       @Nullable Tensor bias,
       double eps,
+      BatchNormBackend backend,
       SavedStatistics saved,
       Tensor out) {
     Problem problem = problem(x, Activation.NONE);
@@ -92,8 +106,15 @@ public final class SyncBatchNormFunctions {
     checkApart("saved.invStd", saved.invStd(), "saved.mean", saved.mean());
     checkApart("saved.invStd", saved.invStd(), "saved.meanLow", saved.meanLow());
     statistics.save(eps, saved);
-    Backends.best().normalize(problem, x, null, out, saved, weight, bias);
+    if (x.size() > 0) {
+      backend.normalize(problem, x, null, out, saved, weight, bias);
+    }
     return out;
+  }
+
+  /** {@link #syncBatchNormGradientSums} on {@link Backends#best()}. */
+  public static GradientSums syncBatchNormGradientSums(Tensor dy, Tensor x, SavedStatistics saved) {
+    return syncBatchNormGradientSums(dy, x, saved, Backends.best());
   }
 
   /**
@@ -104,22 +125,39 @@ public final class SyncBatchNormFunctions {
    * @param x the forward's input, unchanged
    * @param saved what the forward left
    */
-  public static GradientSums syncBatchNormGradientSums(Tensor dy, Tensor x, SavedStatistics saved) {
+  public static GradientSums syncBatchNormGradientSums(
+      Tensor dy, Tensor x, SavedStatistics saved, BatchNormBackend backend) {
     Problem problem = problem(x, Activation.NONE);
     checkShapeAndType("dy", dy, x);
     checkSaved(saved, problem);
+    Tensor gradient = isLaidOutLike(x, dy, problem) ? dy : dy.to(x.format());
     try (Tensor sumDy = Tensor.zeros(DType.F64, problem.c());
         Tensor dot = Tensor.zeros(DType.F64, problem.c())) {
-      if (isLaidOutLike(x, dy, problem)) {
-        Backends.best().gradientSums(problem, dy, x, null, saved, sumDy, dot);
-      } else {
-        try (Tensor copy = dy.to(x.format())) {
-          Backends.best().gradientSums(problem, copy, x, null, saved, sumDy, dot);
-        }
+      if (x.size() > 0) {
+        backend.gradientSums(problem, gradient, x, null, saved, sumDy, dot);
       }
       return new GradientSums(
           problem.valuesPerChannel(), sumDy.toDoubleArray(), dot.toDoubleArray());
+    } finally {
+      closeCopy(gradient, dy);
     }
+  }
+
+  private static void closeCopy(Tensor copy, Tensor of) {
+    if (copy != of) {
+      copy.close();
+    }
+  }
+
+  /** {@link #syncBatchNormBackward} on {@link Backends#best()}. */
+  public static Tensor syncBatchNormBackward(
+      Tensor dy,
+      Tensor x,
+      @Nullable Tensor weight,
+      SavedStatistics saved,
+      GradientSums sums,
+      Tensor dx) {
+    return syncBatchNormBackward(dy, x, weight, saved, sums, Backends.best(), dx);
   }
 
   /**
@@ -137,6 +175,7 @@ public final class SyncBatchNormFunctions {
       @Nullable Tensor weight,
       SavedStatistics saved,
       GradientSums sums,
+      BatchNormBackend backend,
       Tensor dx) {
     Problem problem = problem(x, Activation.NONE);
     checkShapeAndType("dy", dy, x);
@@ -158,18 +197,16 @@ public final class SyncBatchNormFunctions {
     checkApart("dx", dx, "saved.mean", saved.mean());
     checkApart("dx", dx, "saved.meanLow", saved.meanLow());
     checkApart("dx", dx, "saved.invStd", saved.invStd());
+    if (x.size() == 0) {
+      return dx;
+    }
+    Tensor gradient = isLaidOutLike(x, dy, problem) ? dy : dy.to(x.format());
     try (Tensor sumDy = Tensor.of(sums.sumDy(), problem.c());
         Tensor dot = Tensor.of(sums.dot(), problem.c())) {
-      long count = sums.count();
-      if (isLaidOutLike(x, dy, problem)) {
-        Backends.best()
-            .inputGradient(problem, dy, x, null, weight, saved, sumDy, dot, count, dx, null);
-      } else {
-        try (Tensor copy = dy.to(x.format())) {
-          Backends.best()
-              .inputGradient(problem, copy, x, null, weight, saved, sumDy, dot, count, dx, null);
-        }
-      }
+      backend.inputGradient(
+          problem, gradient, x, null, weight, saved, sumDy, dot, sums.count(), dx, null);
+    } finally {
+      closeCopy(gradient, dy);
     }
     return dx;
   }

@@ -41,7 +41,7 @@ class CorpusTest {
   /** Every case that is not batch norm by PyTorch's rules, and why. */
   private static final Map<String, String> OTHER_RULES =
       Map.ofEntries(
-          Map.entry("torch_layer_norm_eps", "layer norm: statistics per sample, not per channel"),
+          Map.entry("torch_layer_norm_eps", "layer norm: see normsOfEachSample"),
           Map.entry(
               "ort_cpu_training_opset9_14_15_biased_running_var",
               "ONNX: running_var takes the biased variance"),
@@ -102,6 +102,39 @@ class CorpusTest {
       case "bfloat16 x/y, float32 params" -> List.of(DType.BF16, DType.F64);
       default -> throw new AssertionError("unknown dtype " + dtype);
     };
+  }
+
+  /** PyTorch's cases of instance norm and layer norm by the functions of these names. */
+  @ParameterizedTest
+  @MethodSource("org.batchnorm4j.TestBackends#all")
+  void normsOfEachSample(BatchNormBackend backend) {
+    int ran = 0;
+    for (JsonObject c : cases()) {
+      String mode = c.get("mode").getAsString();
+      if (!mode.equals("instance_norm") && !mode.equals("layer_norm")) {
+        continue;
+      }
+      ran++;
+      JsonObject inputs = c.getAsJsonObject("inputs");
+      JsonObject input = inputs.getAsJsonObject("x");
+      float eps = c.get("eps").getAsFloat();
+      Tensor x = Tensor.zeros(longs(input.get("shape"))).copyFrom(doubles(input.get("data")));
+      Tensor y = Tensor.zerosLike(x);
+      if (mode.equals("instance_norm")) {
+        long rows = x.shape().dim(0) * x.shape().dim(1);
+        SavedStatistics saved = SavedStatistics.allocate(DType.F32, rows);
+        SampleNormFunctions.instanceNorm(x, null, null, null, null, 0, eps, backend, saved, y);
+      } else {
+        Shape last = Shape.of(longs(inputs.get("normalized_shape")));
+        SavedStatistics saved = SavedStatistics.allocate(DType.F32, x.size() / last.size());
+        SampleNormFunctions.layerNorm(x, last, null, null, eps, backend, saved, y);
+      }
+      double[] expected = doubles(c.getAsJsonObject("expected").getAsJsonObject("y").get("data"));
+      // The literals have four decimals; the layer norm is of constant rows, and exact.
+      double tolerance = mode.equals("instance_norm") ? 5e-5 : 0;
+      assertArrayEquals(expected, y.toDoubleArray(), tolerance, c.get("id").getAsString());
+    }
+    assertEquals(4, ran);
   }
 
   /** XLA's (1e7, 1e7 + 1): the mean lies halfway between two floats, and the variance is 1/4. */

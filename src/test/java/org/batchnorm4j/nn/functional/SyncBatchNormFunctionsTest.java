@@ -7,6 +7,8 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 
 import java.util.ArrayList;
 import java.util.List;
+import org.batchnorm4j.backend.Backends;
+import org.batchnorm4j.backend.BatchNormBackend;
 import org.batchnorm4j.backend.SavedStatistics;
 import org.batchnorm4j.nn.BatchNorm1d;
 import org.batchnorm4j.nn.PyTorch;
@@ -14,12 +16,14 @@ import org.batchnorm4j.stats.ChannelStatistics;
 import org.batchnorm4j.stats.GradientSums;
 import org.batchnorm4j.tensor.DType;
 import org.batchnorm4j.tensor.MemoryFormat;
+import org.batchnorm4j.tensor.Shape;
 import org.batchnorm4j.tensor.Tensor;
 import org.bytedeco.pytorch.global.torch;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.function.Executable;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
+import org.junit.jupiter.params.provider.MethodSource;
 
 /** Workers with parts of a batch against PyTorch, and our BatchNorm1d, with all of it. */
 class SyncBatchNormFunctionsTest {
@@ -145,6 +149,35 @@ class SyncBatchNormFunctionsTest {
       from += split[k];
     }
     return t.narrow(0, from, split[i]);
+  }
+
+  @ParameterizedTest
+  @MethodSource("org.batchnorm4j.TestBackends#all")
+  void sameBitsEverywhere(BatchNormBackend backend) {
+    Tensor x = PyTorch.random(1, 3, C, 700);
+    Tensor dy = PyTorch.random(2, 3, C, 700);
+    float[] expected = run(Backends.javaBackend(), x, dy);
+    assertArrayEquals(expected, run(backend, x, dy));
+    Tensor last = x.to(MemoryFormat.CHANNELS_LAST);
+    assertArrayEquals(expected, run(backend, last, dy));
+  }
+
+  /** Output and gradient of the first two of three samples. */
+  private static float[] run(BatchNormBackend backend, Tensor x, Tensor dy) {
+    Tensor weight = parameter(3, DType.F32);
+    ChannelStatistics statistics = new ChannelStatistics(C).add(x, backend);
+    Tensor mine = x.narrow(0, 0, 2);
+    Tensor myGradient = dy.narrow(0, 0, 2);
+    Tensor results = Tensor.zeros(DType.F32, x.format(), Shape.of(4, C, 700));
+    try (SavedStatistics saved = SavedStatistics.allocate(DType.F32, C)) {
+      SyncBatchNormFunctions.syncBatchNorm(
+          mine, statistics, weight, null, EPS, backend, saved, results.narrow(0, 0, 2));
+      GradientSums sums =
+          SyncBatchNormFunctions.syncBatchNormGradientSums(myGradient, mine, saved, backend);
+      SyncBatchNormFunctions.syncBatchNormBackward(
+          myGradient, mine, weight, saved, sums, backend, results.narrow(0, 2, 2));
+    }
+    return results.toFloatArray();
   }
 
   @Test

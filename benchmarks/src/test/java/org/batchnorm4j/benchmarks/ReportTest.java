@@ -1,0 +1,104 @@
+package org.batchnorm4j.benchmarks;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.io.StringReader;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import javax.xml.parsers.DocumentBuilderFactory;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.xml.sax.InputSource;
+
+class ReportTest {
+  @TempDir Path folder;
+
+  @Test
+  void showsWinsLossesAndPeersThatAreWrong() {
+    String markdown =
+        new Report(
+                Rows.results(
+                    Rows.ok("copy", "32x64x56x56", 1, 8),
+                    Rows.ok("native AVX-512", "32x64x56x56", 1, 10),
+                    Rows.ok("Java backend", "32x64x56x56", 1, 40),
+                    Rows.ok("libtorch", "32x64x56x56", 1, 25),
+                    Rows.row("oneDNN", "32x64x56x56", 1, Results.WRONG, "value 3", 0),
+                    Rows.ok("native AVX-512", "64x50", 1, 10),
+                    Rows.ok("libtorch", "64x50", 1, 5)))
+            .markdown(List.of());
+    assertTrue(markdown.contains("0.80 | 2.50 x libtorch |"), markdown);
+    assertTrue(markdown.contains("0.50 x libtorch |"), markdown);
+    // Two cells, geometric mean of 2.5 and 0.5, the worst, one loss, 4 times the Java backend.
+    assertTrue(
+        markdown.contains("| 1 | inference | nchw | 2 | 1.12 | 0.50 | 1 | 4.00 |"), markdown);
+    assertTrue(markdown.contains("- oneDNN, inference nchw 32x64x56x56, f32, 1 thread: wrong"));
+    assertFalse(markdown.contains("busy"), markdown);
+  }
+
+  @Test
+  void saysThatTheMachineWasBusy() {
+    Results quiet = Rows.results(Rows.ok("native AVX2", "64x50", 1, 10));
+    Map<String, String> environment = new HashMap<>(quiet.environment());
+    environment.put("load before", "7.5");
+    Results busy = new Results("busy", "quick", "", 1, 1, environment, quiet.rows());
+    assertTrue(new Report(busy).markdown(List.of()).contains("do not cite"));
+  }
+
+  @Test
+  void sumsResNet50() {
+    List<Results.Row> rows = new ArrayList<>();
+    for (int[] layer : Plan.RESNET50) {
+      String shape = "1x" + layer[0] + "x" + layer[1] + "x" + layer[1];
+      rows.add(Rows.ok("native AVX2", shape, 1, 2));
+    }
+    Results results = Rows.results(rows.toArray(new Results.Row[0]));
+    String markdown = new Report(results).markdown(List.of());
+    assertTrue(markdown.contains("| 1 | 1 | nchw | native AVX2 | 106 | - |"), markdown);
+  }
+
+  @Test
+  void plotsAreWellFormedAndHaveABarForEveryCell() throws Exception {
+    Path json = folder.resolve("some.json");
+    List<Path> written =
+        new Report(
+                Rows.results(
+                    Rows.ok("native <&>", "32x64x56x56", 2, 10),
+                    Rows.ok("libtorch", "32x64x56x56", 2, 25),
+                    Rows.ok("native <&>", "64x50", 2, 10),
+                    Rows.ok("libtorch", "64x50", 2, 5)))
+            .write(json);
+    assertEquals(3, written.size());
+    for (Path file : written) {
+      String text = Files.readString(file);
+      if (file.toString().endsWith(".svg")) {
+        DocumentBuilderFactory.newInstance()
+            .newDocumentBuilder()
+            .parse(new InputSource(new StringReader(text)));
+        assertTrue(text.contains("32x64x56x56") && text.contains("64x50"), text);
+        assertTrue(text.contains("prefers-color-scheme:dark"), text);
+      }
+    }
+    String ratios = Files.readString(folder.resolve("some-ratios-2.svg"));
+    assertTrue(ratios.contains(">2.5<") && ratios.contains(">0.5<"), ratios);
+  }
+
+  @Test
+  void curvesAreWellFormed() throws Exception {
+    String svg =
+        Svg.curves(
+            "calls",
+            "x & y",
+            "us",
+            List.of(new Svg.Curve("a", List.of(new double[] {1, 0.1}, new double[] {1e6, 2000}))));
+    DocumentBuilderFactory.newInstance()
+        .newDocumentBuilder()
+        .parse(new InputSource(new StringReader(svg)));
+    assertTrue(svg.contains("polyline"), svg);
+  }
+}

@@ -1,0 +1,54 @@
+package org.batchnorm4j.benchmarks;
+
+import java.util.List;
+import java.util.Map;
+
+/** Made-up results. */
+final class Rows {
+  private Rows() {}
+
+  static Results.Row ok(String contender, String shape, int threads, double microseconds) {
+    return row(contender, shape, threads, Results.OK, "", microseconds);
+  }
+
+  static Results.Row row(
+      String contender,
+      String shape,
+      int threads,
+      String status,
+      String message,
+      double microseconds) {
+    return new Results.Row(
+        "resnet50",
+        "inference",
+        "nchw",
+        "f32",
+        "none",
+        shape,
+        100,
+        1,
+        threads,
+        contender,
+        status,
+        message,
+        microseconds,
+        microseconds * 0.9,
+        microseconds * 0.95,
+        microseconds * 1.05,
+        10,
+        threads,
+        "copy",
+        8);
+  }
+
+  static Results results(Results.Row... rows) {
+    return new Results(
+        "made-up",
+        "quick",
+        "2026-01-01T00:00:00Z",
+        1,
+        1,
+        Map.of("cores", "2", "load before", "0.1", "load after", "1.0"),
+        List.of(rows));
+  }
+}

@@ -1,0 +1,252 @@
+package org.batchnorm4j.backend;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+
+import java.util.List;
+import java.util.Random;
+import org.batchnorm4j.tensor.DType;
+import org.batchnorm4j.tensor.MemoryFormat;
+import org.batchnorm4j.tensor.Shape;
+import org.batchnorm4j.tensor.Tensor;
+import org.jspecify.annotations.Nullable;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
+
+/** What holds for every backend, beyond the bits of {@link TextbookTest}. */
+class BackendTest {
+  private static final List<Activation> ACTIVATIONS =
+      List.of(Activation.NONE, Activation.RELU, Activation.leakyRelu(0.3));
+
+  /** A channel is a sequence of values; how it is cut into samples is of no account. */
+  @ParameterizedTest
+  @MethodSource("org.batchnorm4j.TestBackends#all")
+  void theSplitIntoSamplesDoesNotMatter(BatchNormBackend backend) {
+    int values = 1200;
+    int channels = 3;
+    Case whole = new Case(DType.F32, 1, channels, values, new Random(1));
+    whole.activation = Activation.RELU;
+    Case.Results expected = whole.run(backend, Layout.NCS);
+    for (int n : new int[] {2, 3, 24, 300, 1200}) {
+      Case cut = new Case(DType.F32, n, channels, values / n, new Random(1));
+      cut.activation = whole.activation;
+      cut.weight = whole.weight;
+      cut.bias = whole.bias;
+      for (int c = 0; c < channels; c++) {
+        cut.setChannel(cut.x, c, whole.channel(whole.x, c));
+        cut.setChannel(cut.dy, c, whole.channel(whole.dy, c));
+        cut.runningMean[c] = whole.runningMean[c];
+        cut.runningVar[c] = whole.runningVar[c];
+      }
+      for (Layout layout : Layout.values()) {
+        Case.Results actual = cut.run(backend, layout);
+        String what = cut + " " + layout;
+        TextbookTest.assertBits(
+            expected.training().runningVar(), actual.training().runningVar(), what);
+        TextbookTest.assertBits(
+            expected.backwardTraining().dweight(), actual.backwardTraining().dweight(), what);
+        for (int c = 0; c < channels; c++) {
+          TextbookTest.assertBits(
+              whole.channel(expected.training().y(), c),
+              cut.channel(actual.training().y(), c),
+              what);
+          TextbookTest.assertBits(
+              whole.channel(expected.backwardTraining().dx(), c),
+              cut.channel(actual.backwardTraining().dx(), c),
+              what);
+        }
+      }
+    }
+  }
+
+  @ParameterizedTest
+  @MethodSource("org.batchnorm4j.TestBackends#all")
+  void halfTypesAreComputedInF32AndRoundedOnce(BatchNormBackend backend) {
+    for (DType dtype : new DType[] {DType.BF16, DType.F16}) {
+      Case half = new Case(dtype, 5, 4, 77, new Random(2));
+      half.residual = half.data(new Random(3));
+      Case single = new Case(DType.F32, 5, 4, 77, new Random(2));
+      System.arraycopy(half.x, 0, single.x, 0, half.x.length);
+      System.arraycopy(half.dy, 0, single.dy, 0, half.dy.length);
+      single.residual = half.residual;
+      for (Layout layout : Layout.values()) {
+        Case.Results expected = single.run(backend, layout);
+        Case.Results actual = half.run(backend, layout);
+        rounded(half, expected.training().y(), actual.training().y());
+        rounded(half, expected.inference().y(), actual.inference().y());
+        rounded(half, expected.backwardTraining().dx(), actual.backwardTraining().dx());
+        rounded(half, expected.backwardInference().dx(), actual.backwardInference().dx());
+        assertArrayEquals(expected.training().runningVar(), actual.training().runningVar());
+        assertArrayEquals(expected.training().meanLow(), actual.training().meanLow());
+        assertArrayEquals(
+            expected.backwardTraining().dweight(), actual.backwardTraining().dweight());
+      }
+    }
+  }
+
+  private static void rounded(Case half, double[] f32, double[] actual) {
+    for (int i = 0; i < f32.length; i++) {
+      assertEquals(half.rounded(f32[i]), actual[i]);
+    }
+  }
+
+  // ------------------------------------------------------------------------------------ gradients
+
+  /** Central differences of sum(y * dy), in f64. */
+  @ParameterizedTest
+  @MethodSource("org.batchnorm4j.TestBackends#all")
+  void gradientsAreDerivatives(BatchNormBackend backend) {
+    for (boolean training : new boolean[] {true, false}) {
+      for (Activation activation : ACTIVATIONS) {
+        for (boolean residual : new boolean[] {false, true}) {
+          for (Layout layout : Layout.values()) {
+            Case c = new Case(DType.F64, 3, 2, 5, new Random(20));
+            c.eps = 1e-2;
+            c.activation = activation;
+            c.residual = residual ? c.data(new Random(21)) : null;
+            checkGradients(backend, c, layout, training);
+          }
+        }
+      }
+    }
+  }
+
+  private static void checkGradients(
+      BatchNormBackend backend, Case c, Layout layout, boolean training) {
+    Case.Forward forward = c.forward(backend, layout, Case.Memory.DENSE, training);
+    Case.Backward backward = c.backward(backend, layout, Case.Memory.DENSE, forward);
+    String what = c + " " + layout + (training ? " training " : " inference ");
+    compare(backend, c, layout, training, c.x, backward.dx(), what + "dx");
+    compare(backend, c, layout, training, c.weight, backward.dweight(), what + "dweight");
+    compare(backend, c, layout, training, c.bias, backward.dbias(), what + "dbias");
+    if (c.residual != null) {
+      compare(backend, c, layout, training, c.residual, backward.dresidual(), what + "dresidual");
+    }
+  }
+
+  private static void compare(
+      BatchNormBackend backend,
+      Case c,
+      Layout layout,
+      boolean training,
+      double[] variable,
+      double[] gradient,
+      String what) {
+    double h = 1e-6;
+    for (int i = 0; i < variable.length; i++) {
+      double before = variable[i];
+      variable[i] = before + h;
+      double above = loss(backend, c, layout, training);
+      variable[i] = before - h;
+      double below = loss(backend, c, layout, training);
+      variable[i] = before;
+      assertEquals((above - below) / (2 * h), gradient[i], 1e-7, what + "[" + i + "]");
+    }
+  }
+
+  private static double loss(BatchNormBackend backend, Case c, Layout layout, boolean training) {
+    double[] y = c.forward(backend, layout, Case.Memory.DENSE, training).y();
+    double sum = 0;
+    for (int i = 0; i < y.length; i++) {
+      sum += y[i] * c.dy[i];
+    }
+    return sum;
+  }
+
+  /** Each gradient alone is what it is among the others. */
+  @ParameterizedTest
+  @MethodSource("org.batchnorm4j.TestBackends#all")
+  void gradientsNobodyWantsAreLeftOut(BatchNormBackend backend) {
+    Random random = new Random(5);
+    for (Layout layout : Layout.values()) {
+      MemoryFormat format =
+          layout == Layout.NCS ? MemoryFormat.CHANNELS_FIRST : MemoryFormat.CHANNELS_LAST;
+      Shape shape = Shape.of(4, 5, 33);
+      Problem problem = new Problem(4, 5, 33, layout, DType.F32, Activation.RELU);
+      Tensor x = random(format, shape, random);
+      Tensor dy = random(format, shape, random);
+      Tensor y = random(format, shape, random);
+      Tensor mean = random(MemoryFormat.CHANNELS_FIRST, Shape.of(5), random);
+      Tensor one = Tensor.zeros(5).fill(1);
+      SavedStatistics saved = new SavedStatistics(mean, Tensor.zeros(5), one);
+      for (boolean training : new boolean[] {true, false}) {
+        double[][] all = new double[4][];
+        for (int wanted = -1; wanted < 4; wanted++) {
+          @Nullable Tensor[] out = new Tensor[4];
+          for (int i = 0; i < 4; i++) {
+            if (wanted == -1 || wanted == i) {
+              out[i] = i < 2 ? Tensor.zerosLike(x) : Tensor.zeros(5);
+            }
+          }
+          if (training) {
+            backend.backwardTraining(
+                problem, dy, x, y, null, saved, out[0], out[1], out[2], out[3]);
+          } else {
+            backend.backwardInference(
+                problem, dy, x, y, null, mean, one, 1e-5, out[0], out[1], out[2], out[3]);
+          }
+          for (int i = 0; i < 4; i++) {
+            if (wanted == -1) {
+              all[i] = out[i].toDoubleArray();
+            } else if (wanted == i) {
+              assertArrayEquals(all[i], out[i].toDoubleArray());
+            }
+          }
+        }
+      }
+    }
+  }
+
+  private static Tensor random(MemoryFormat format, Shape shape, Random random) {
+    double[] values = random.doubles(shape.size(), -1, 1).toArray();
+    return Tensor.zeros(DType.F32, format, shape).copyFrom(values);
+  }
+
+  // ---------------------------------------------------------------------------------------- edges
+
+  @ParameterizedTest
+  @MethodSource("org.batchnorm4j.TestBackends#all")
+  void anEmptyBatchChangesNothing(BatchNormBackend backend) {
+    for (int[] size : new int[][] {{0, 3, 4}, {5, 3, 0}, {0, 3, 1}}) {
+      for (Layout layout : Layout.values()) {
+        Case c = new Case(DType.F32, size[0], size[1], size[2], new Random(6));
+        // With invStd infinite, 0 * invStd would not be 0.
+        c.eps = 0;
+        c.runningVar[0] = 0;
+        Case.Results actual = c.run(backend, layout);
+        assertArrayEquals(c.runningMean, actual.training().runningMean());
+        assertArrayEquals(c.runningVar, actual.training().runningVar());
+        assertArrayEquals(new double[3], actual.training().invStd());
+        for (Case.Backward b : List.of(actual.backwardTraining(), actual.backwardInference())) {
+          assertArrayEquals(new double[3], b.dweight());
+          assertArrayEquals(new double[3], b.dbias());
+        }
+      }
+    }
+  }
+
+  /** Running statistics are optional, and may be the tensors of weight and bias. */
+  @ParameterizedTest
+  @MethodSource("org.batchnorm4j.TestBackends#all")
+  void runningStatisticsAreWrittenLast(BatchNormBackend backend) {
+    Case c = new Case(DType.F32, 6, 40, 9, new Random(8));
+    System.arraycopy(c.weight, 0, c.runningVar, 0, c.c);
+    System.arraycopy(c.bias, 0, c.runningMean, 0, c.c);
+    Case.Forward expected = c.training(backend, Layout.NCS);
+    Tensor x = Tensor.zeros(6, 40, 9).copyFrom(c.x);
+    Tensor y = Tensor.zeros(6, 40, 9);
+    Tensor weight = c.parameters(c.weight);
+    Tensor bias = c.parameters(c.bias);
+    SavedStatistics saved = SavedStatistics.allocate(DType.F32, 40);
+    Problem problem = c.problem(Layout.NCS);
+
+    backend.training(problem, x, null, y, weight, bias, c.eps, saved, null, null, c.momentum);
+    assertArrayEquals(expected.y(), y.toDoubleArray());
+    assertArrayEquals(c.weight, weight.toDoubleArray());
+
+    backend.training(problem, x, null, y, weight, bias, c.eps, saved, bias, weight, c.momentum);
+    assertArrayEquals(expected.y(), y.toDoubleArray());
+    assertArrayEquals(expected.runningMean(), bias.toDoubleArray());
+    assertArrayEquals(expected.runningVar(), weight.toDoubleArray());
+  }
+}
