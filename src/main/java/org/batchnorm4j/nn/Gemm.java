@@ -3,6 +3,7 @@ package org.batchnorm4j.nn;
 import java.lang.System.Logger;
 import java.lang.System.Logger.Level;
 import java.util.Arrays;
+import java.util.concurrent.Semaphore;
 import org.batchnorm4j.tensor.Tensor;
 import org.bytedeco.javacpp.FloatPointer;
 import org.bytedeco.javacpp.Loader;
@@ -22,6 +23,12 @@ final class Gemm {
   private static final int DEPTH = 256;
   private static final int WIDTH = 512;
   private static final int HEIGHT = 64;
+
+  /**
+   * OpenBLAS keeps a buffer for each thread that is in it, of which it has as many as it was built
+   * for; with more it writes where it must not. The rest wait: they would wait for a core anyway.
+   */
+  static final Semaphore IN_BLAS = new Semaphore(64);
 
   private @Nullable Pointers pointers;
   private float[][] right = new float[0][];
@@ -96,21 +103,26 @@ final class Gemm {
       p = new Pointers();
       pointers = p;
     }
-    openblas_nolapack.cblas_sgemm(
-        openblas_nolapack.CblasRowMajor,
-        a.operation(),
-        b.operation(),
-        m,
-        n,
-        k,
-        1,
-        p.a.at(a.address()),
-        a.stride,
-        p.b.at(b.address()),
-        b.stride,
-        accumulate ? 1 : 0,
-        p.c.at(c.address()),
-        c.stride);
+    IN_BLAS.acquireUninterruptibly();
+    try {
+      openblas_nolapack.cblas_sgemm(
+          openblas_nolapack.CblasRowMajor,
+          a.operation(),
+          b.operation(),
+          m,
+          n,
+          k,
+          1,
+          p.a.at(a.address()),
+          a.stride,
+          p.b.at(b.address()),
+          b.stride,
+          accumulate ? 1 : 0,
+          p.c.at(c.address()),
+          c.stride);
+    } finally {
+      IN_BLAS.release();
+    }
   }
 
   /**

@@ -2,6 +2,8 @@ package org.batchnorm4j.nn;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import java.util.Arrays;
 import java.util.SplittableRandom;
@@ -117,5 +119,35 @@ class GemmTest {
       Matrix matrix = Matrix.of(t, 0, 2);
       assertEquals(NativeLibrary.isLoaded(), Gemm.runsOnBlas(matrix, matrix, matrix));
     }
+  }
+
+  /** OpenBLAS crashes when more threads are in it than it was built for. */
+  @Test
+  void noMoreThreadsThanOpenBlasCanTakeAreInIt() throws Exception {
+    Tensor a = PyTorch.random(1, 64, 64);
+    Matrix square = Matrix.of(a, 0, 64);
+    assumeTrue(Gemm.runsOnBlas(square, square, square));
+    assertEquals(64, Gemm.IN_BLAS.availablePermits());
+    Tensor product = Tensor.zeros(64, 64);
+    Thread caller =
+        new Thread(
+            () ->
+                new Gemm().multiply(64, 64, 64, square, square, false, Matrix.of(product, 0, 64)));
+    Gemm.IN_BLAS.acquire(64);
+    try {
+      caller.start();
+      caller.join(200);
+      assertTrue(caller.isAlive());
+      assertEquals(0, product.get(0, 0));
+    } finally {
+      Gemm.IN_BLAS.release(64);
+    }
+    caller.join();
+    double expected = 0;
+    for (int i = 0; i < 64; i++) {
+      expected += a.get(3, i) * a.get(i, 5);
+    }
+    assertEquals(expected, product.get(3, 5), 1e-4);
+    assertEquals(64, Gemm.IN_BLAS.availablePermits());
   }
 }
