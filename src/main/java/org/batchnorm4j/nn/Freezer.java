@@ -126,7 +126,7 @@ final class Freezer {
     if (module instanceof Sequential s) {
       s.children().values().forEach(m -> flatten(m, layers));
     } else if (!(module instanceof Dropout)) {
-      layers.add(module);
+      layers.add(module.settled());
     }
   }
 

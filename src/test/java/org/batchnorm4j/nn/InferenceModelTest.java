@@ -101,6 +101,12 @@ class InferenceModelTest {
             new MaxPool2d(2)));
   }
 
+  private static Sequential lazy() {
+    Sequential net = new Sequential(new Linear(4, 5), new LazyBatchNorm1d(), new ReLU());
+    net.forward(PyTorch.random(1, 9, 4));
+    return trained(net);
+  }
+
   static Stream<Arguments> networks() {
     return Stream.of(
         network("mlp", InferenceModelTest::mlp, 10),
@@ -156,6 +162,7 @@ class InferenceModelTest {
             20,
             90,
             100),
+        network("lazy", InferenceModelTest::lazy, 4),
         network("nothing", Sequential::new, 3, 2));
   }
 
