@@ -455,6 +455,119 @@ abstract sealed class Conv extends Layer permits Conv1d, Conv2d {
     }
   }
 
+  /** The windows of all elements of the kernel, row by row. */
+  private Window[] windows(Geometry g, Block b) {
+    Window[] windows = new Window[kernel.height() * kernel.width()];
+    for (int i = 0; i < kernel.height(); i++) {
+      for (int j = 0; j < kernel.width(); j++) {
+        windows[i * kernel.width() + j] = new Window(g, b, i, j);
+      }
+    }
+    return windows;
+  }
+
+  /**
+   * What an {@link InferenceModel} runs for inputs of this shape. It takes over the layer: nobody
+   * else may use it, and closing the step closes it.
+   */
+  final Step freeze(Shape x) {
+    return new Frozen(new Geometry(x, outputShape(x)));
+  }
+
+  private final class Frozen implements Step {
+    private final Geometry geometry;
+    private final Block[] blocks;
+    private final Window[][] windows;
+    private final Matrix[] weights = new Matrix[groups];
+    private final float @Nullable [] added = bias == null ? null : bias.value().toFloatArray();
+
+    Frozen(Geometry g) {
+      geometry = g;
+      blocks = new Block[g.blocks];
+      windows = new Window[g.blocks][];
+      for (int i = 0; i < g.blocks; i++) {
+        blocks[i] = g.block(i);
+        windows[i] = windows(g, blocks[i]);
+      }
+      for (int i = 0; i < groups; i++) {
+        weights[i] = Matrix.of(weight.value(), 0, depth).from(i * groupOut, 0);
+      }
+    }
+
+    @Override
+    public Runner newRunner(int samples) {
+      return new FrozenStrand(this);
+    }
+
+    @Override
+    public void close() {
+      Conv.this.close();
+    }
+  }
+
+  private final class FrozenStrand implements Step.Runner {
+    private final Frozen step;
+    private final Strand strand = new Strand();
+    private final Tensor columns;
+    private final Tensor product;
+    private final Matrix[] columnsOf;
+    private final Matrix[] productOf;
+
+    FrozenStrand(Frozen step) {
+      this.step = step;
+      weight.value().acquire();
+      int largest = step.blocks[0].size();
+      columns = Tensor.zeros(depth, largest);
+      product = Tensor.zeros(groupOut, largest);
+      columnsOf = new Matrix[step.blocks.length];
+      productOf = new Matrix[step.blocks.length];
+      for (int i = 0; i < columnsOf.length; i++) {
+        columnsOf[i] = Matrix.of(columns, 0, step.blocks[i].size());
+        productOf[i] = Matrix.of(product, 0, step.blocks[i].size());
+      }
+    }
+
+    @Override
+    public void run(float[] x, float[] y, int n) {
+      for (int sample = 0; sample < n; sample++) {
+        for (int group = 0; group < groups; group++) {
+          for (int i = 0; i < step.blocks.length; i++) {
+            run(x, y, sample, group, i);
+          }
+        }
+      }
+    }
+
+    private void run(float[] x, float[] y, int sample, int group, int i) {
+      Geometry g = step.geometry;
+      Block block = step.blocks[i];
+      int size = block.size();
+      int origin = (sample * inChannels + group * groupIn) * g.plane;
+      strand.gather(block, step.windows[i], x, origin, g.plane, g.width);
+      columns.write(0, strand.matrix, 0, depth * size);
+      strand.gemm.multiply(
+          groupOut, size, depth, step.weights[group], columnsOf[i], false, productOf[i]);
+      for (int o = 0; o < groupOut; o++) {
+        int channel = group * groupOut + o;
+        int at = (sample * outChannels + channel) * g.outPlane + block.at(g);
+        product.read((long) o * size, y, at, size);
+        if (step.added != null) {
+          float b = step.added[channel];
+          for (int k = at; k < at + size; k++) {
+            y[k] += b;
+          }
+        }
+      }
+    }
+
+    @Override
+    public void close() {
+      columns.close();
+      product.close();
+      weight.value().release();
+    }
+  }
+
   /** What one strand computes with, one piece after another. */
   private final class Strand {
     final Gemm gemm = new Gemm();
@@ -466,7 +579,6 @@ abstract sealed class Conv extends Layer permits Conv1d, Conv2d {
     /** The matrix of a block: row (c, i, j) holds what element (i, j) of the kernel meets. */
     Tensor gather(Geometry g, Block b, Tensor x, int sample, int group) {
       int size = b.size();
-      matrix = atLeast(matrix, depth * size);
       long from = (long) (sample * inChannels + group * groupIn) * g.plane;
       // The rows of the input that the block needs; of long rows, the part.
       int top = Math.max(0, b.row * stride.height() - padding.height());
@@ -492,17 +604,24 @@ abstract sealed class Conv extends Layer permits Conv1d, Conv2d {
           }
         }
       }
-      for (int i = 0; i < kernel.height(); i++) {
-        for (int j = 0; j < kernel.width(); j++) {
-          Window w = new Window(g, b, i, j);
-          for (int c = 0; c < groupIn; c++) {
-            gatherRow(b, w, (c * rows - top) * width - left, width, row(c, i, j) * size);
-          }
-        }
-      }
+      gather(b, windows(g, b), input, -top * width - left, rows * width, width);
       Tensor result = columns.get(DType.F32, MemoryFormat.CHANNELS_FIRST, Shape.of(depth, size));
       result.write(result.offset(), matrix, 0, depth * size);
       return result;
+    }
+
+    /**
+     * Fills the matrix of a block from channels that begin at {@code origin} and lie {@code plane}
+     * elements apart, in rows of {@code width}.
+     */
+    void gather(Block b, Window[] windows, float[] channels, int origin, int plane, int width) {
+      matrix = atLeast(matrix, depth * b.size());
+      for (int element = 0; element < windows.length; element++) {
+        for (int c = 0; c < groupIn; c++) {
+          int start = (c * windows.length + element) * b.size();
+          gatherRow(channels, origin + c * plane, width, b, windows[element], start);
+        }
+      }
     }
 
     private int row(int c, int i, int j) {
@@ -510,7 +629,7 @@ abstract sealed class Conv extends Layer permits Conv1d, Conv2d {
     }
 
     /** Writes a row of the matrix; row r of the input begins at {@code origin + r * width}. */
-    private void gatherRow(Block b, Window w, int origin, int width, int start) {
+    private void gatherRow(float[] input, int origin, int width, Block b, Window w, int start) {
       if (w.isEmpty()) {
         Arrays.fill(matrix, start, start + b.size(), 0);
         return;

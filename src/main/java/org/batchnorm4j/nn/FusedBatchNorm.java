@@ -33,8 +33,8 @@ final class FusedBatchNorm extends Module {
     return bn;
   }
 
-  Activation activation() {
-    return activation;
+  Elementwise function() {
+    return function;
   }
 
   @Override

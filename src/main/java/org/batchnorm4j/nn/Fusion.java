@@ -151,6 +151,11 @@ public final class Fusion {
           next instanceof ReLU || next instanceof LeakyReLU leaky && leaky.negativeSlope() > 0;
       return fusable ? new FusedBatchNorm(bn.copy(), (Elementwise) next.copy()) : null;
     }
+    return foldPair(layer, next);
+  }
+
+  /** One layer that does what the layer and the batch norm behind it do, or null. */
+  static @Nullable Module foldPair(Module layer, Module next) {
     if (!(next instanceof BatchNorm bn) || !isFoldable(bn)) {
       return null;
     }

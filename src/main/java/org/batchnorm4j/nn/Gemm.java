@@ -179,7 +179,7 @@ final class Gemm {
   }
 
   /** Adds the first {@code nl} rows of {@code b} times their factors to {@code sum}. */
-  private static void addProducts(float[] factors, float[][] b, int nl, float[] sum, int n) {
+  static void addProducts(float[] factors, float[][] b, int nl, float[] sum, int n) {
     int l = 0;
     for (; l + 4 <= nl; l += 4) {
       addFour(factors, l, b[l], b[l + 1], b[l + 2], b[l + 3], sum, n);

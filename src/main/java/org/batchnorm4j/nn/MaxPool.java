@@ -3,6 +3,7 @@ package org.batchnorm4j.nn;
 import java.util.Arrays;
 import org.batchnorm4j.tensor.Shape;
 import org.batchnorm4j.tensor.Tensor;
+import org.jspecify.annotations.Nullable;
 
 /** Maximum over windows. One dimension is two with a height of 1. */
 abstract sealed class MaxPool extends Layer permits MaxPool1d, MaxPool2d {
@@ -97,7 +98,7 @@ abstract sealed class MaxPool extends Layer permits MaxPool1d, MaxPool2d {
         g,
         (input, output, plane) -> {
           x.read(x.offset() + (long) plane * g.in, input, 0, g.in);
-          pool(g, input, output, plane * g.out);
+          pool(g, input, 0, output, 0, winners, plane * g.out);
           y.write(y.offset() + (long) plane * g.out, output, 0, g.out);
         });
   }
@@ -120,20 +121,31 @@ abstract sealed class MaxPool extends Layer permits MaxPool1d, MaxPool2d {
   /**
    * One plane. Of equal values the first wins, of NaNs the last, as in PyTorch. Which element wins
    * is random, so the loop must do without a branch on it.
+   *
+   * @param from where the plane begins in the input
+   * @param to where it begins in the output
+   * @param winners where to leave which elements won, from {@code at} on; null for nowhere
    */
-  private void pool(Geometry g, float[] input, float[] output, int at) {
+  private void pool(
+      Geometry g,
+      float[] input,
+      int from,
+      float[] output,
+      int to,
+      int @Nullable [] winners,
+      int at) {
     int kernelHeight = dimensions == 1 ? 1 : kernel;
     int padTop = dimensions == 1 ? 0 : padding;
-    int to = 0;
+    int count = 0;
     for (int r = 0; r < g.outHeight; r++) {
       int top = Math.max(0, r * stride - padTop);
       int bottom = Math.min(g.height, r * stride - padTop + kernelHeight);
       for (int c = 0; c < g.outWidth; c++) {
         int left = Math.max(0, c * stride - padding);
         int columns = Math.min(g.width, c * stride - padding + kernel) - left;
-        int winner = top * g.width + left;
+        int winner = from + top * g.width + left;
         float best = input[winner];
-        int end = bottom * g.width + left;
+        int end = from + bottom * g.width + left;
         for (int row = winner; row < end; row += g.width) {
           for (int k = row; k < row + columns; k++) {
             float v = input[k];
@@ -144,11 +156,25 @@ abstract sealed class MaxPool extends Layer permits MaxPool1d, MaxPool2d {
                     Float.floatToRawIntBits(v) & wins | Float.floatToRawIntBits(best) & ~wins);
           }
         }
-        output[to] = best;
-        winners[at + to] = winner;
-        to++;
+        output[to + count] = best;
+        if (winners != null) {
+          winners[at + count] = winner - from;
+        }
+        count++;
       }
     }
+  }
+
+  /** What an {@link InferenceModel} runs for inputs of this shape. */
+  final Step freeze(Shape x) {
+    Geometry g = new Geometry(x, outputShape(x));
+    int planes = (int) x.dim(1);
+    return (Step.Pure)
+        (from, to, n) -> {
+          for (int plane = 0; plane < n * planes; plane++) {
+            pool(g, from, plane * g.in, to, plane * g.out, null, 0);
+          }
+        };
   }
 
   private interface PlaneBody {

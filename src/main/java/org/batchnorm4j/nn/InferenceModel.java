@@ -1,0 +1,333 @@
+package org.batchnorm4j.nn;
+
+import java.util.List;
+import java.util.concurrent.atomic.AtomicReferenceArray;
+import org.batchnorm4j.tensor.Shape;
+import org.batchnorm4j.tensor.Tensor;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * A network for serving: an immutable copy of a module in evaluation mode, with its batch norms
+ * folded into the layers before them, that any number of threads may call at the same time, without
+ * a lock. f32, for batches of any size.
+ *
+ * <p>A call computes on the calling thread alone: a service gets its throughput from many callers,
+ * not from splitting a request. It takes the batch in parts that fit the cache, so what it needs
+ * besides the parameters does not grow with the batch. Threads that call at the same time have
+ * memory of their own; it is kept for the next calls. In steady state a call allocates nothing, but
+ * for some small objects where the network has an instance, group or layer norm.
+ *
+ * <p>Samples do not influence one another; but how many there are may change the last bit of a
+ * result, because a few rows are multiplied in another order than many.
+ *
+ * <p>{@link #close} gives the memory back; calls that are under way finish, later ones are an
+ * {@link IllegalStateException}.
+ */
+public final class InferenceModel implements AutoCloseable {
+  /** Numbers of the largest layer that are computed in one part, 1 MiB. */
+  private static final int BUDGET = 1 << 18;
+
+  private static final int MAX_SAMPLES = 64;
+
+  /** Workspaces that are kept; as many callers at a time find one. */
+  private static final int SLOTS = 512;
+
+  /** Slots lie so far apart that no two are in one line of the cache. */
+  private static final int SPACING = 16;
+
+  private final Shape sampleShape;
+  private final Shape outputShape;
+  private final int inputSize;
+  private final int outputSize;
+  private final List<Freezer.Op> ops;
+  private final List<Integer> bufferSizes;
+  private final int in;
+  private final int out;
+  private final int samples;
+  private final AtomicReferenceArray<@Nullable Workspace> idle =
+      new AtomicReferenceArray<>(SLOTS * SPACING);
+  private volatile boolean closed;
+
+  private InferenceModel(Freezer frozen, Shape sampleShape) {
+    this.sampleShape = sampleShape;
+    outputShape = frozen.outputShape();
+    ops = List.copyOf(frozen.ops());
+    bufferSizes = List.copyOf(frozen.sizes());
+    in = frozen.in();
+    out = frozen.out();
+    inputSize = (int) sampleShape.size();
+    outputSize = (int) outputShape.size();
+    int largest = 1;
+    for (int size : bufferSizes) {
+      largest = Math.max(largest, size);
+    }
+    samples = Math.max(1, Math.min(MAX_SAMPLES, BUDGET / largest));
+  }
+
+  /**
+   * Copies and freezes a module, whatever its mode: what it computes in evaluation mode.
+   *
+   * @param module a {@link Sequential} or a single layer, such as a {@link BatchNorm1d} that scales
+   *     features; it stays as it is
+   * @param sampleShape the shape of one sample, without the dimension N, such as 1, 28, 28
+   * @throws IllegalArgumentException if the module cannot take such samples, or if a layer is not
+   *     one of this package, is not f32, or is a batch norm without running statistics
+   * @throws IllegalStateException if the module is closed
+   */
+  public static InferenceModel of(Module module, long... sampleShape) {
+    long[] dims = new long[sampleShape.length + 1];
+    dims[0] = 1;
+    System.arraycopy(sampleShape, 0, dims, 1, sampleShape.length);
+    Shape one = Shape.of(dims);
+    if (one.size() == 0) {
+      throw new IllegalArgumentException(
+          "sampleShape must have no dimension of 0, but got " + Shape.of(sampleShape));
+    }
+    // Refuses what does not fit, and names the layer.
+    module.outputShape(one);
+    return new InferenceModel(new Freezer(module, one), one);
+  }
+
+  /** The shape of the input for one sample, [1, ...]. */
+  public Shape inputShape() {
+    return sampleShape;
+  }
+
+  /** The shape of the output for one sample, [1, ...]. */
+  public Shape outputShape() {
+    return outputShape;
+  }
+
+  // --------------------------------------------------------------------------------------- forward
+
+  /**
+   * Computes {@code out} from {@code x}.
+   *
+   * @param x (N, sample shape), f32, contiguous and channels first
+   * @param out (N, shape of one output), likewise. It may be {@code x} itself where samples and
+   *     outputs have the same shape; otherwise it shares no memory with it
+   * @return {@code out}
+   * @throws IllegalArgumentException if one of them is not as said
+   * @throws IllegalStateException if one of them or the model is closed
+   */
+  public Tensor forward(Tensor x, Tensor out) {
+    check("x", x, sampleShape);
+    check("out", out, outputShape);
+    int n = (int) x.shape().dim(0);
+    if (out.shape().dim(0) != n) {
+      throw new IllegalArgumentException(
+          "out has " + out.shape().dim(0) + " samples, but x has " + n);
+    }
+    if (x.overlaps(out) && !(x.isSameMemory(out) || x == out)) {
+      throw new IllegalArgumentException(
+          "out shares memory with x, but is not the same tensor: give it memory of its own");
+    }
+    Workspace w = take();
+    try {
+      x.acquire();
+      try {
+        out.acquire();
+        try {
+          for (int done = 0; done < n; done += samples) {
+            int count = Math.min(samples, n - done);
+            x.read(x.offset() + (long) done * inputSize, w.input(), 0, count * inputSize);
+            w.run(count);
+            out.write(out.offset() + (long) done * outputSize, w.output(), 0, count * outputSize);
+          }
+        } finally {
+          out.release();
+        }
+      } finally {
+        x.release();
+      }
+    } finally {
+      giveBack(w);
+    }
+    return out;
+  }
+
+  /**
+   * Computes {@code out} from {@code x}: samples one behind the other, each row-major.
+   *
+   * @param x a whole number of samples
+   * @param out as many outputs; it may be {@code x} itself where both have the same size
+   * @return {@code out}
+   * @throws IllegalArgumentException if a length is wrong
+   * @throws IllegalStateException if the model is closed
+   */
+  public float[] forward(float[] x, float[] out) {
+    int n = x.length / inputSize;
+    if (x.length != n * inputSize) {
+      throw new IllegalArgumentException(
+          "x has " + x.length + " numbers, not a multiple of the " + inputSize + " of a sample");
+    }
+    if (out.length != (long) n * outputSize) {
+      throw new IllegalArgumentException(
+          "out has "
+              + out.length
+              + " numbers, but the outputs of "
+              + n
+              + " samples are "
+              + (long) n * outputSize);
+    }
+    forward(n, x, 0, out, 0);
+    return out;
+  }
+
+  /**
+   * {@link #forward(float[], float[])} of {@code n} samples that begin somewhere in an array.
+   *
+   * @param xFrom where they begin
+   * @param outFrom where their outputs are to begin
+   * @throws IllegalArgumentException if an array is too short, or the two parts overlap without
+   *     being the same
+   * @throws IllegalStateException if the model is closed
+   */
+  public void forward(int n, float[] x, int xFrom, float[] out, int outFrom) {
+    if (n < 0) {
+      throw new IllegalArgumentException("n must be at least 0, but got " + n);
+    }
+    checkPart("x", x, xFrom, (long) n * inputSize);
+    checkPart("out", out, outFrom, (long) n * outputSize);
+    boolean same = xFrom == outFrom && inputSize == outputSize;
+    if (x == out && !same && xFrom < outFrom + n * outputSize && outFrom < xFrom + n * inputSize) {
+      throw new IllegalArgumentException(
+          "out overlaps x, but is not the same part: give it an array of its own");
+    }
+    Workspace w = take();
+    try {
+      for (int done = 0; done < n; done += samples) {
+        int count = Math.min(samples, n - done);
+        System.arraycopy(x, xFrom + done * inputSize, w.input(), 0, count * inputSize);
+        w.run(count);
+        System.arraycopy(w.output(), 0, out, outFrom + done * outputSize, count * outputSize);
+      }
+    } finally {
+      giveBack(w);
+    }
+  }
+
+  private static void checkPart(String name, float[] array, int from, long length) {
+    if (from < 0 || from > array.length - length) {
+      throw new IllegalArgumentException(
+          name
+              + " has "
+              + array.length
+              + " numbers, too few for the "
+              + length
+              + " from index "
+              + from
+              + " on");
+    }
+  }
+
+  private static void check(String name, Tensor t, Shape one) {
+    Layer.checkFloats("InferenceModel", name, t);
+    boolean fits = t.shape().rank() == one.rank();
+    for (int i = 1; fits && i < one.rank(); i++) {
+      fits = t.shape().dim(i) == one.dim(i);
+    }
+    if (!fits) {
+      throw new IllegalArgumentException(
+          name + " has shape " + t.shape() + ", expected " + one.toString().replace("[1", "[N"));
+    }
+    if (!t.isRowMajor()) {
+      throw new IllegalArgumentException(
+          name
+              + " must be contiguous and channels first, but is "
+              + t
+              + "; call to(MemoryFormat.CHANNELS_FIRST) first");
+    }
+  }
+
+  // ------------------------------------------------------------------------------------ workspaces
+
+  /** What one call at a time computes with. */
+  private final class Workspace {
+    private final float[][] buffers = new float[bufferSizes.size()][];
+    private final Step.Runner[] runners = new Step.Runner[ops.size()];
+
+    Workspace() {
+      for (int i = 0; i < buffers.length; i++) {
+        buffers[i] = new float[samples * bufferSizes.get(i)];
+      }
+      for (int i = 0; i < runners.length; i++) {
+        runners[i] = ops.get(i).step().newRunner(samples);
+      }
+    }
+
+    float[] input() {
+      return buffers[in];
+    }
+
+    float[] output() {
+      return buffers[out];
+    }
+
+    void run(int n) {
+      for (int i = 0; i < runners.length; i++) {
+        Freezer.Op op = ops.get(i);
+        runners[i].run(buffers[op.in()], buffers[op.out()], n);
+      }
+    }
+
+    void close() {
+      for (Step.Runner runner : runners) {
+        runner.close();
+      }
+    }
+  }
+
+  /** Where a thread looks first; neighbours in time are not neighbours in memory. */
+  private static int home() {
+    return (int) (Thread.currentThread().getId() & SLOTS - 1);
+  }
+
+  private Workspace take() {
+    if (closed) {
+      throw new IllegalStateException("this InferenceModel is closed");
+    }
+    int home = home();
+    for (int i = 0; i < SLOTS; i++) {
+      int slot = (home + i & SLOTS - 1) * SPACING;
+      if (idle.getPlain(slot) != null) {
+        Workspace w = idle.getAndSet(slot, null);
+        if (w != null) {
+          return w;
+        }
+      }
+    }
+    return new Workspace();
+  }
+
+  private void giveBack(Workspace w) {
+    int home = home();
+    for (int i = 0; i < SLOTS; i++) {
+      int slot = (home + i & SLOTS - 1) * SPACING;
+      if (idle.getPlain(slot) == null && idle.compareAndSet(slot, null, w)) {
+        if (closed) {
+          closeIdle();
+        }
+        return;
+      }
+    }
+    w.close();
+  }
+
+  private void closeIdle() {
+    for (int slot = 0; slot < SLOTS * SPACING; slot += SPACING) {
+      Workspace w = idle.getAndSet(slot, null);
+      if (w != null) {
+        w.close();
+      }
+    }
+  }
+
+  /** Gives the memory back, once no call uses it. Idempotent. */
+  @Override
+  public void close() {
+    closed = true;
+    closeIdle();
+    ops.forEach(op -> op.step().close());
+  }
+}
