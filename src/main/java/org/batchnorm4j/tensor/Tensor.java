@@ -26,6 +26,9 @@ import java.util.Objects;
  * <p>Reading from many threads is safe; writing is up to the caller to order.
  */
 public final class Tensor implements AutoCloseable {
+  /** Channels, and positions, that are copied at a time: 4 KiB. */
+  private static final int BLOCK = 32;
+
   private final Memory memory;
   private final boolean owner;
   private final long offset;
@@ -445,6 +448,8 @@ public final class Tensor implements AutoCloseable {
           put((int) offset, source.memory.elements(), (int) source.offset, (int) size());
         } else if (dtype == DType.I64 && source.dtype == DType.I64) {
           setLong(source.getLong());
+        } else if (isOfFloats() && source.isOfFloats()) {
+          copyBlocks(source);
         } else {
           for (long i = 0; i < size(); i++) {
             setAt(position(i), source.getAt(source.position(i)));
@@ -457,6 +462,70 @@ public final class Tensor implements AutoCloseable {
       release();
     }
     return this;
+  }
+
+  /** Whether {@link #read(long, float[], int, int)} reads it. */
+  private boolean isOfFloats() {
+    return dtype != DType.F64 && dtype != DType.I64;
+  }
+
+  /** Copies in blocks of channels and positions, which stay in the cache while they are turned. */
+  private void copyBlocks(Tensor source) {
+    boolean flat = isRowMajor() && source.isRowMajor();
+    long samples = flat ? 1 : shape.dim(0);
+    long channels = flat ? 1 : shape.dim(1);
+    long positions = flat ? size() : spatial();
+    float[] block = new float[BLOCK * BLOCK];
+    float[] run = new float[BLOCK];
+    for (long n = 0; n < samples; n++) {
+      for (long c = 0; c < channels; c += BLOCK) {
+        int rows = (int) Math.min(BLOCK, channels - c);
+        for (long s = 0; s < positions; s += BLOCK) {
+          int columns = (int) Math.min(BLOCK, positions - s);
+          source.moveBlock(true, flat, n, c, s, rows, columns, block, run);
+          moveBlock(false, flat, n, c, s, rows, columns, block, run);
+        }
+      }
+    }
+  }
+
+  /** Reads or writes a block; in {@code block} a channel's values are neighbours. */
+  private void moveBlock(
+      boolean read,
+      boolean flat,
+      long n,
+      long c,
+      long s,
+      int rows,
+      int columns,
+      float[] block,
+      float[] run) {
+    long spatial = spatial();
+    if (flat || format == MemoryFormat.CHANNELS_FIRST && spatial > 1) {
+      for (int row = 0; row < rows; row++) {
+        long position = offset + n * pitch + (c + row) * spatial + s;
+        if (read) {
+          read(position, block, row * BLOCK, columns);
+        } else {
+          write(position, block, row * BLOCK, columns);
+        }
+      }
+      return;
+    }
+    for (int column = 0; column < columns; column++) {
+      long position = offset + (n * spatial + s + column) * pitch + c;
+      if (read) {
+        read(position, run, 0, rows);
+        for (int row = 0; row < rows; row++) {
+          block[row * BLOCK + column] = run[row];
+        }
+      } else {
+        for (int row = 0; row < rows; row++) {
+          run[row] = block[row * BLOCK + column];
+        }
+        write(position, run, 0, rows);
+      }
+    }
   }
 
   /** Sets all elements to one value. */

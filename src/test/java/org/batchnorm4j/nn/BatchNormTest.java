@@ -649,7 +649,10 @@ class BatchNormTest {
     }
   }
 
-  /** A record or two per call, nothing that grows with the tensors. */
+  /**
+   * A record or two per call, and 4 KiB in which to turn a dy of another memory format; nothing
+   * that grows with the tensors.
+   */
   @ParameterizedTest
   @MethodSource(BACKENDS)
   void steadyStateAllocatesNothingBig(BatchNormBackend backend) {
@@ -675,7 +678,7 @@ class BatchNormTest {
       everything.run();
     }
     long perRound = (threads.getCurrentThreadAllocatedBytes() - before) / 100;
-    assertTrue(perRound < 1500, () -> perRound + " bytes per round");
+    assertTrue(perRound < 5700, () -> perRound + " bytes per round");
   }
 
   // ---------------------------------------------------------------------------------------- values
