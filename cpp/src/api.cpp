@@ -3,7 +3,6 @@
 #include <cmath>
 #include <cstring>
 #include <initializer_list>
-#include <type_traits>
 
 #include "batchnorm4j.h"
 #include "dispatch.h"
@@ -98,18 +97,6 @@ struct Call {
   }
 };
 
-template <class T>
-T* offset(T* p, int64_t bytes) {
-  using Byte = std::conditional_t<std::is_const_v<T>, const char, char>;
-  return p == nullptr ? nullptr : (T*)((Byte*)p + bytes);
-}
-
-// Data arrays start where a tile does; the kernel then sees a smaller problem.
-template <class D>
-D moved(D d, int64_t n, int64_t at, int64_t element) {
-  return {offset(d.p, (n * d.pitch + at) * element), d.pitch};
-}
-
 // The copied inputs of a tile instead of the inputs, in the order of Reduce::inputs.
 void take_packed(Normalize& args, const Packed& packed) { args.x = {packed.p[0], packed.pitch}; }
 void take_packed(Gradient& args, const Packed& packed) {
@@ -118,51 +105,27 @@ void take_packed(Gradient& args, const Packed& packed) {
   if (args.y.p) args.y = {packed.p[2], packed.pitch};
 }
 
-// Moves all data arrays to element `at` of sample n, and all per-channel arrays by `channel` bytes.
-void move_to(Normalize& args, int64_t n, int64_t at, int64_t element, int64_t channel) {
-  args.x = moved(args.x, n, at, element);
-  args.residual = moved(args.residual, n, at, element);
-  args.y = moved(args.y, n, at, element);
-  for (const void** p : {&args.mean, &args.mean_low, &args.scale, &args.bias}) {
-    *p = offset(*p, channel);
-  }
-}
-void move_to(Gradient& args, int64_t n, int64_t at, int64_t element, int64_t channel) {
-  args.dy = moved(args.dy, n, at, element);
-  args.x = moved(args.x, n, at, element);
-  args.y = moved(args.y, n, at, element);
-  args.dx = moved(args.dx, n, at, element);
-  args.dresidual = moved(args.dresidual, n, at, element);
-  for (const void** p : {&args.mean, &args.mean_low, &args.scale, &args.c1, &args.c2}) {
-    *p = offset(*p, channel);
-  }
-}
-
 // A pass that writes, by one kernel for each layout.
 template <class Args>
 class KernelMap final : public Map {
  public:
-  using Ncs = void (*)(const Args&, int64_t n0, int64_t n1, int64_t c0, int64_t c1);
+  using Ncs = void (*)(const Args&, int64_t n0, int64_t n1, int64_t f0, int64_t f1);
   using Nsc = void (*)(const Args&, int64_t r0, int64_t r1);
 
-  KernelMap(const Call& call, const Args& args, Ncs channels_first, Nsc channels_last)
-      : call_(call), args_(args), ncs_(channels_first), nsc_(channels_last) {}
+  KernelMap(const Args& args, Ncs channels_first, Nsc channels_last)
+      : args_(args), ncs_(channels_first), nsc_(channels_last) {}
 
-  void ncs(int64_t n0, int64_t n1, int64_t c0, int64_t c1, int64_t s0, int64_t s1, int64_t ahead,
-           const Packed* packed) override {
+  void ncs(int64_t n0, int64_t n1, int64_t f0, int64_t f1, const Packed* packed,
+           const Walk& walk) override {
     Args part = args_;
-    part.ahead = ahead;
+    part.walk = walk;
     if (packed) take_packed(part, *packed);
-    if (s1 - s0 == args_.extent.s) return ncs_(part, n0, n1, c0, c1);
-    part.extent = {1, 1, s1 - s0};
-    move_to(part, n0, c0 * args_.extent.s + s0, call_.plan.element, c0 * call_.parameter);
-    ncs_(part, 0, 1, 0, 1);
+    ncs_(part, n0, n1, f0, f1);
   }
 
   void nsc(int64_t r0, int64_t r1) override { nsc_(args_, r0, r1); }
 
  private:
-  const Call& call_;
   const Args& args_;
   Ncs ncs_;
   Nsc nsc_;
@@ -171,13 +134,13 @@ class KernelMap final : public Map {
 KernelMap<Normalize> map_of(const Call& call, const Normalize& args) {
   const Kernels& k = *call.kernels;
   bool add = args.residual.p != nullptr;
-  return {call, args, k.normalize_ncs[call.activation][add], k.normalize_nsc[call.activation][add]};
+  return {args, k.normalize_ncs[call.activation][add], k.normalize_nsc[call.activation][add]};
 }
 
 KernelMap<Gradient> map_of(const Call& call, const Gradient& args, bool training) {
   const Kernels& k = *call.kernels;
   bool residual = args.dresidual.p != nullptr;
-  return {call, args, k.gradient_ncs[call.activation][training][residual],
+  return {args, k.gradient_ncs[call.activation][training][residual],
           k.gradient_nsc[call.activation][training][residual]};
 }
 
@@ -324,7 +287,7 @@ int backward(Call& call, Gradient args, const Statistics& from, const void* weig
 
   FinishGradient finish = {};
   SumsReduce reduce(call, args, finish);
-  ReduceMap schedule(call.plan, reduce);
+  ReduceMap schedule(call.plan, reduce, args.dx.p != nullptr);
   Workspace workspace;
   int64_t scratch_bytes = schedule.scratch();
   for (int64_t b : {bytes, bytes, bytes, bytes, bytes, scratch_bytes}) workspace.plan(b);
@@ -417,7 +380,7 @@ int normalize(Call& call, Data x, Data residual, Out y, const void* mean, const 
 }
 
 int sum_only(const Call& call, Reduce& reduce) {
-  ReduceMap schedule(call.plan, reduce);
+  ReduceMap schedule(call.plan, reduce, false);
   Workspace workspace;
   workspace.plan(schedule.scratch());
   if (!workspace.reserve()) return bn_no_memory;
@@ -551,7 +514,7 @@ int bn_training(int isa, int threads, int dtype, int layout, int64_t n, int64_t 
   bn::Workspace workspace;
   bn::FinishTraining finish = {};
   bn::MomentsReduce reduce(call, args.x, finish);
-  bn::ReduceMap schedule(call.plan, reduce);
+  bn::ReduceMap schedule(call.plan, reduce, true);
   int64_t bytes = call.per_channel(), scratch_bytes = schedule.scratch();
   for (int64_t b : {bytes, bytes, scratch_bytes}) workspace.plan(b);
   if (!workspace.reserve()) return bn_no_memory;

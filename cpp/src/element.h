@@ -3,10 +3,13 @@
 #pragma once
 #include <stdint.h>
 
+// BN_INLINE: of functions; BN_ALWAYS: of lambdas that hold the body of a loop.
 #if defined(_MSC_VER) && !defined(__clang__)
 #define BN_INLINE static __forceinline
+#define BN_ALWAYS
 #else
 #define BN_INLINE static inline __attribute__((always_inline))
+#define BN_ALWAYS __attribute__((always_inline))
 #endif
 
 namespace bn {
@@ -39,5 +42,6 @@ BN_INLINE double fnma(double x, double y, double z) { return __builtin_fma(-x, y
 BN_INLINE double clamp0(double x) { return x < 0 ? 0 : x; }
 
 BN_INLINE int64_t min(int64_t a, int64_t b) { return a < b ? a : b; }
+BN_INLINE int64_t max(int64_t a, int64_t b) { return a > b ? a : b; }
 
 }  // namespace bn

@@ -6,6 +6,7 @@
 namespace bn {
 
 constexpr int64_t kChunk = 256;  // values summed in the element type (docs/numerics.md)
+constexpr int64_t kStreams = 8;
 constexpr int64_t kStrip = 512;  // channels whose lanes a channels-last reduction keeps in cache
 constexpr int64_t kLaneBytes = 2 * 16 * kStrip * 8;  // room for those lanes, in the widest type
 
@@ -23,6 +24,15 @@ struct Extent {
   int64_t values() const { return n * s; }
 };
 
+// How a pass that writes goes through memory: in how many streams side by side, at most kStreams,
+// and what it reads meanwhile for a later pass, if not null: value f of sample n of from[i], copied
+// to the same place in to[i], or prefetched if that is null.
+struct Walk {
+  int64_t streams;
+  Data from[3];
+  Out to[3];
+};
+
 // y = act((x - mean - mean_low) * scale + bias + residual); per-channel arrays hold all channels.
 struct Normalize {
   Extent extent;
@@ -31,7 +41,7 @@ struct Normalize {
   const void *mean, *mean_low, *scale, *bias;
   double slope;
   bool stream;
-  int64_t ahead;  // elements of the input to prefetch in front of the current one
+  Walk walk;  // copies x
 };
 
 // Sums over g = masked dy, and the gradients made from them.
@@ -42,7 +52,7 @@ struct Gradient {
   const void *mean, *mean_low, *scale, *c1, *c2;
   double slope;
   bool stream;
-  int64_t ahead;  // elements of dy and x to prefetch in front of the current ones
+  Walk walk;  // copies dy, x and y
 };
 
 // What a training forward makes of a channel's moments. Elements of E; any output but mean,
@@ -93,8 +103,9 @@ struct Kernels {
                             const double* mean, const double* m2, double* mean_out, double* m2_out);
   void (*prepare_inference)(const PrepareInference&, int64_t c0, int64_t c1);
 
-  // [activation][residual]; ncs: samples [n0, n1) of channels [c0, c1); nsc: rows [r0, r1).
-  void (*normalize_ncs[3][2])(const Normalize&, int64_t n0, int64_t n1, int64_t c0, int64_t c1);
+  // [activation][residual]; ncs: values [f0, f1) of samples [n0, n1), counted through the channels,
+  // c * s + i; nsc: rows [r0, r1).
+  void (*normalize_ncs[3][2])(const Normalize&, int64_t n0, int64_t n1, int64_t f0, int64_t f1);
   void (*normalize_nsc[3][2])(const Normalize&, int64_t r0, int64_t r1);
 
   // [activation]: sums of g and g * (x - mean) over chunks [q0, q1), at [c - c0].
@@ -108,7 +119,7 @@ struct Kernels {
                           const double* dot);
 
   // [activation][training][dresidual wanted]
-  void (*gradient_ncs[3][2][2])(const Gradient&, int64_t n0, int64_t n1, int64_t c0, int64_t c1);
+  void (*gradient_ncs[3][2][2])(const Gradient&, int64_t n0, int64_t n1, int64_t f0, int64_t f1);
   void (*gradient_nsc[3][2][2])(const Gradient&, int64_t r0, int64_t r1);
 };
 

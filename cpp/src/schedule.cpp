@@ -13,6 +13,8 @@ namespace {
 constexpr int64_t kWorthAThread = 64 << 10;  // bytes that one more thread should have to itself
 constexpr int64_t kTile = 64 << 10;          // bytes of one array in a task: a fraction of any L2
 constexpr int64_t kPage = 4 << 10;
+constexpr int64_t kLanes = 16;
+constexpr int64_t kTileStreams = 4;  // the next tile is read besides
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -40,17 +42,13 @@ int64_t channels_per_tile(const Plan& plan) {
 
 void map_ncs(const Plan& plan, Map& map) {
   const Extent& e = plan.extent;
-  int64_t row = std::max<int64_t>(e.s * plan.element, 1);
-  int64_t width = std::clamp<int64_t>(kTile / row, 1, e.c);
-  int64_t height = width == e.c ? std::clamp<int64_t>(kTile / (row * e.c), 1, e.n) : 1;
-  int64_t length = width == 1 ? std::min(e.s, std::max<int64_t>(kTile / plan.element, 16)) : e.s;
-  int64_t across = ceil_div(e.c, width), down = ceil_div(e.n, height),
-          along = ceil_div(e.s, length);
-  parallel_for(plan.workers(), down * across * along, [&](int64_t task, int) {
-    int64_t n0 = task / (across * along) * height, c0 = task / along % across * width;
-    int64_t s0 = task % along * length;
-    map.ncs(n0, std::min(n0 + height, e.n), c0, std::min(c0 + width, e.c), s0,
-            std::min(s0 + length, e.s), 0, nullptr);
+  int64_t sample = e.c * e.s, most = kTile / plan.element;
+  int64_t length = std::min(sample, most), height = std::max<int64_t>(most / sample, 1);
+  int64_t across = ceil_div(sample, length);
+  parallel_for(plan.workers(), ceil_div(e.n, height) * across, [&](int64_t task, int) {
+    int64_t n0 = task / across * height, f0 = task % across * length;
+    map.ncs(n0, std::min(n0 + height, e.n), f0, std::min(f0 + length, sample), nullptr,
+            {plan.streams(), {}, {}});
   });
 }
 
@@ -82,6 +80,13 @@ int Plan::workers() const {
   return (int)std::clamp<int64_t>(worth, 1, threads);
 }
 
+bool Plan::beyond_l2() const { return bytes() * arrays > l2_bytes() * workers(); }
+
+int64_t Plan::streams() const {
+  // Within a last-level cache one stream is as fast or faster.
+  return bytes() * arrays > 8 * l2_bytes() * workers() ? kStreams : 1;
+}
+
 void run_map(const Plan& plan, Map& map) {
   if (plan.channels_last) {
     map_nsc(plan, map);
@@ -90,27 +95,29 @@ void run_map(const Plan& plan, Map& map) {
   }
 }
 
-ReduceMap::ReduceMap(const Plan& plan, const Reduce& reduce)
+ReduceMap::ReduceMap(const Plan& plan, const Reduce& reduce, bool maps)
     : plan_(plan), lanes_(plan.channels_last ? plan.workers() * kLaneBytes : 0) {
   if (plan.channels_last) return;
   width_ = channels_per_tile(plan);
   if (width_ == 0) return;
   inputs_ = reduce.inputs(input_);
-  int64_t tile = plan.values() * width_ * plan.element;
-  if (tile * inputs_ > l2_bytes() * 7 / 8) return;
+  int64_t cache = l2_bytes() * 7 / 8, tile = plan.values() * width_ * plan.element * inputs_;
+  if (!plan.beyond_l2()) return;
   if (crowds(plan, width_, input_, inputs_)) {
-    copy_ = (tile + 63) / 64 * 64;
-  } else if (tile * inputs_ * 2 <= l2_bytes() * 7 / 8) {
-    // While a tile is mapped its successor, which lies right behind it in every sample, comes into
-    // L2: so reading and writing memory overlap.
-    ahead_ = width_ * plan.extent.s;
+    // Copied side by side, where the rows themselves do not stay in cache. While they are read they
+    // are in cache too.
+    buffers_ = maps && tile * 3 <= cache ? 2 : tile * 2 <= cache ? 1 : 0;
+    pitch_ = ceil_div(width_ * plan.extent.s, kLanes) * kLanes;
+    copy_ = ceil_div((plan.extent.n * pitch_ + kLanes) * plan.element, 64) * 64;
+  } else {
+    prefetch_ = maps && tile * 2 <= cache;
   }
 }
 
 void ReduceMap::run(void* scratch, Reduce& reduce, Map* map) const {
-  // [workers][kLaneBytes] or [workers][inputs][copy], then a and b, each [segments][channels].
+  // [workers] lanes or areas, then a and b, each [segments][channels].
   char* first = static_cast<char*>(scratch);
-  double* a = reinterpret_cast<double*>(first + lanes_ + packed());
+  double* a = reinterpret_cast<double*>(first + lanes_ + plan_.workers() * area());
   double* b = a + plan_.segments() * plan_.extent.c;
   if (width_ > 0) {
     by_tiles(first, a, b, reduce, map);
@@ -119,32 +126,70 @@ void ReduceMap::run(void* scratch, Reduce& reduce, Map* map) const {
   }
 }
 
-Packed ReduceMap::pack(int64_t c0, int64_t c1, char* to) const {
-  const Extent& e = plan_.extent;
-  int64_t row = (c1 - c0) * e.s * plan_.element;
-  Packed packed = {{}, (c1 - c0) * e.s};
+Packed ReduceMap::place(int64_t tile, char* area) const {
+  int64_t f0 = tile * width_ * plan_.extent.s;
+  char* buffer = area + 64 + tile % buffers_ * inputs_ * copy_;
+  Packed packed = {{}, pitch_};
+  // Aligned as in the array, if that is.
   for (int i = 0; i < inputs_; i++) {
-    const char* from = static_cast<const char*>(input_[i].p) + c0 * e.s * plan_.element;
-    for (int64_t n = 0; n < e.n; n++) {
-      std::memcpy(to + n * row, from + n * input_[i].pitch * plan_.element, (size_t)row);
-    }
-    packed.p[i] = to - c0 * e.s * plan_.element;
-    to += copy_;
+    packed.p[i] = buffer + i * copy_ + (f0 % kLanes - f0) * plan_.element;
   }
   return packed;
 }
 
-// A channel tile at a time: summed, then mapped while it is in L2. One trip to memory.
-void ReduceMap::by_tiles(char* copies, double* a, double* b, Reduce& reduce, Map* map) const {
+void ReduceMap::read_next(const Packed* to, Walk* walk) const {
+  // A tile is as far from its predecessor in every array.
+  int64_t step = width_ * plan_.extent.s * plan_.element;
+  for (int i = 0; i < inputs_; i++) {
+    walk->from[i] = {static_cast<const char*>(input_[i].p) + step, input_[i].pitch};
+    if (to) walk->to[i] = {static_cast<char*>(to->p[i]) + step, to->pitch};
+  }
+}
+
+void ReduceMap::copy(int64_t tile, const Packed& to) const {
   const Extent& e = plan_.extent;
-  int64_t segments = plan_.segments(), per = plan_.chunks_per_segment();
-  parallel_for(plan_.workers(), ceil_div(e.c, width_), [&](int64_t task, int worker) {
-    int64_t c0 = task * width_, c1 = std::min(c0 + width_, e.c), channels = c1 - c0;
+  int64_t f0 = tile * width_ * e.s, f1 = std::min((tile + 1) * width_, e.c) * e.s;
+  for (int i = 0; i < inputs_; i++) {
+    for (int64_t n = 0; n < e.n; n++) {
+      int64_t from = (n * input_[i].pitch + f0) * plan_.element;
+      std::memcpy(static_cast<char*>(to.p[i]) + (n * to.pitch + f0) * plan_.element,
+                  static_cast<const char*>(input_[i].p) + from,
+                  (size_t)((f1 - f0) * plan_.element));
+    }
+  }
+}
+
+// A channel tile at a time: summed, then mapped while it is in L2. One trip to memory.
+void ReduceMap::by_tiles(char* areas, double* a, double* b, Reduce& reduce, Map* map) const {
+  const Extent& e = plan_.extent;
+  // Segments of one chunk are merged in the order of chunks: as one segment they are merged at
+  // once.
+  int64_t per = plan_.chunks_per_segment() == 1 ? plan_.chunks() : plan_.chunks_per_segment();
+  int64_t segments = ceil_div(plan_.chunks(), per);
+  int64_t tiles = ceil_div(e.c, width_);
+  auto held = [&](int worker) { return reinterpret_cast<int64_t*>(areas + worker * area()); };
+  if (buffers_ > 0) {
+    for (int i = 0; i < plan_.workers(); i++) *held(i) = -1;
+  }
+  parallel_for(plan_.workers(), tiles, [&](int64_t tile, int worker) {
+    int64_t c0 = tile * width_, c1 = std::min(c0 + width_, e.c), channels = c1 - c0;
     double *tile_a = a + c0 * segments, *tile_b = b + c0 * segments;
-    Packed copy, *packed = nullptr;
-    if (copy_ > 0) {
-      copy = pack(c0, c1, copies + worker * inputs_ * copy_);
-      packed = &copy;
+    char* area = areas + worker * this->area();
+    Packed copied, *packed = nullptr;
+    Walk walk = {std::min(plan_.streams(), kTileStreams), {}, {}};
+    // Only a whole tile is read meanwhile: it has a value for each of this one.
+    bool next = c1 + width_ <= e.c;
+    if (buffers_ > 0) {
+      copied = place(tile, area);
+      packed = &copied;
+      if (*held(worker) != tile) copy(tile, copied);
+    }
+    if (buffers_ == 2 && next) {
+      Packed later = place(tile + 1, area);
+      read_next(&later, &walk);
+      *held(worker) = tile + 1;
+    } else if (prefetch_ && next) {
+      read_next(nullptr, &walk);
     }
     for (int64_t p = 0; p < segments; p++) {
       reduce.ncs(c0, c1, p * per, std::min((p + 1) * per, plan_.chunks()), tile_a + p * channels,
@@ -152,7 +197,7 @@ void ReduceMap::by_tiles(char* copies, double* a, double* b, Reduce& reduce, Map
     }
     reduce.merge(channels, channels, segments, tile_a, tile_b);
     reduce.finish(c0, c1, tile_a, tile_b);
-    if (map) map->ncs(0, e.n, c0, c1, 0, e.s, c1 < e.c ? ahead_ : 0, packed);
+    if (map) map->ncs(0, e.n, c0 * e.s, c1 * e.s, packed, walk);
   });
 }
 

@@ -24,6 +24,10 @@ struct Plan {
   int64_t chunks_per_segment() const { return (chunks() + 63) / 64; }
   int64_t segments() const { return (chunks() + chunks_per_segment() - 1) / chunks_per_segment(); }
 
+  bool beyond_l2() const;
+  // Streams in which to walk through memory side by side.
+  int64_t streams() const;
+
   // Threads that are worth waking for this much memory.
   int workers() const;
 };
@@ -31,18 +35,17 @@ struct Plan {
 // Inputs of a channel tile, copied side by side: sample n of the tile's channels c is at
 // p[i] + (n * pitch + c * s) elements, like in the array it was copied from.
 struct Packed {
-  const void* p[3];  // in the order of Reduce::inputs
+  void* p[3];  // in the order of Reduce::inputs
   int64_t pitch;
 };
 
 // The pass that writes.
 class Map {
  public:
-  // Channels first: values [s0, s1) of channels [c0, c1) of samples [n0, n1); all values, unless it
-  // is one channel of one sample. Meanwhile the inputs `ahead` elements further on are prefetched.
+  // Channels first: values [f0, f1) of samples [n0, n1), counted through the channels, c * s + i.
   // packed, if not null, has the inputs that the sums were made of.
-  virtual void ncs(int64_t n0, int64_t n1, int64_t c0, int64_t c1, int64_t s0, int64_t s1,
-                   int64_t ahead, const Packed* packed) = 0;
+  virtual void ncs(int64_t n0, int64_t n1, int64_t f0, int64_t f1, const Packed* packed,
+                   const Walk& walk) = 0;
   // Channels last: rows [r0, r1).
   virtual void nsc(int64_t r0, int64_t r1) = 0;
 
@@ -71,28 +74,36 @@ void run_map(const Plan& plan, Map& map);
 // A reduction and the pass that uses it, planned once: the scratch it needs and how it runs.
 class ReduceMap {
  public:
-  ReduceMap(const Plan& plan, const Reduce& reduce);
+  // maps: whether run will have a map.
+  ReduceMap(const Plan& plan, const Reduce& reduce, bool maps);
 
   // Bytes of scratch, aligned to 64, that run needs.
   int64_t scratch() const {
-    return lanes_ + packed() + 2 * plan_.segments() * plan_.extent.c * (int64_t)sizeof(double);
+    return lanes_ + plan_.workers() * area() +
+           2 * plan_.segments() * plan_.extent.c * (int64_t)sizeof(double);
   }
 
   // map may be null: only the sums are wanted.
   void run(void* scratch, Reduce& reduce, Map* map) const;
 
  private:
-  // Bytes of the workers' copies of inputs.
-  int64_t packed() const { return plan_.workers() * inputs_ * copy_; }
-  Packed pack(int64_t c0, int64_t c1, char* to) const;
-  void by_tiles(char* copies, double* a, double* b, Reduce& reduce, Map* map) const;
+  // Bytes of a worker's copies of tiles: a line that says which, and the buffers.
+  int64_t area() const { return buffers_ == 0 ? 0 : 64 + buffers_ * inputs_ * copy_; }
+  // Where the copy of a tile goes, in a worker's area.
+  Packed place(int64_t tile, char* area) const;
+  void copy(int64_t tile, const Packed& to) const;
+  // While one tile is mapped the next is read: copied, or prefetched if to is null.
+  void read_next(const Packed* to, Walk* walk) const;
+  void by_tiles(char* areas, double* a, double* b, Reduce& reduce, Map* map) const;
   void by_segments(char* lanes, double* a, double* b, Reduce& reduce, Map* map) const;
 
   const Plan& plan_;
-  int64_t lanes_;      // bytes of the workers' lanes, channels last only
-  int64_t width_ = 0;  // channels per tile; 0: not by tiles
-  int64_t ahead_ = 0;  // elements to prefetch ahead
-  int64_t copy_ = 0;   // bytes of a tile of an input, copied; 0: not copied
+  int64_t lanes_;  // bytes of the workers' lanes, channels last only
+  bool prefetch_ = false;
+  int64_t width_ = 0;    // channels per tile; 0: not by tiles
+  int64_t buffers_ = 0;  // copies of tiles that a worker keeps; 0: tiles are not copied
+  int64_t pitch_ = 0;    // elements between the samples of a copy
+  int64_t copy_ = 0;     // bytes of the copy of an input's tile
   int inputs_ = 0;
   Data input_[3];
 };

@@ -124,50 +124,43 @@ BN_INLINE Vec<E> dx_of(Vec<E> g, Vec<E> x, Vec<E> mean, Vec<E> low, Vec<E> scale
 }
 
 template <class S, int act, bool training, bool residual>
-void gradient_ncs(const Gradient& a, int64_t n0, int64_t n1, int64_t c0, int64_t c1) {
+void gradient_ncs(const Gradient& args, int64_t n0, int64_t n1, int64_t f0, int64_t f1) {
+  const Gradient a = args;  // its own, which no store can change: so it stays in registers
   using E = Element<S>;
-  bool past = a.stream;
   Vec<E> zero = splat(E(0)), slope = splat((E)a.slope);
-  auto channel = [&](const void* values, int64_t c) {
-    return training ? splat(((const E*)values)[c]) : zero;
+  auto channel = [&](int64_t c) BN_ALWAYS {
+    auto value = [&](const void* values)
+                     BN_ALWAYS { return training ? splat(((const E*)values)[c]) : zero; };
+    return Channel<E, 5>{{splat(((const E*)a.scale)[c]), value(a.mean), value(a.mean_low),
+                          value(a.c1), value(a.c2)}};
   };
-  for (int64_t n = n0; n < n1; n++) {
-    for (int64_t c = c0; c < c1; c++) {
-      int64_t at = c * a.extent.s;
-      const S* dy = (const S*)a.dy.p + n * a.dy.pitch + at;
-      const S* x = (const S*)a.x.p + n * a.x.pitch + at;
-      const S* y = act == kIdentity ? dy : (const S*)a.y.p + n * a.y.pitch + at;
-      S* dx = (S*)a.dx.p + n * a.dx.pitch + at;
-      S* dr = residual ? (S*)a.dresidual.p + n * a.dresidual.pitch + at : nullptr;
-      Vec<E> mean = channel(a.mean, c), low = channel(a.mean_low, c);
-      Vec<E> k1 = channel(a.c1, c), k2 = channel(a.c2, c);
-      Vec<E> scale = splat(((const E*)a.scale)[c]);
-      for_row(a.extent.s, dx, past, [&](int64_t i, auto count) {
-        prefetch(dy + i + a.ahead);
-        if constexpr (training) prefetch(x + i + a.ahead);
-        Vec<E> g = masked<S, act>(dy + i, y + i, count, slope);
-        Vec<E> xi = training ? load(x + i, count, zero) : zero;
-        if constexpr (residual) store(dr + i, count, g);
-        put(past, dx + i, count, dx_of<training>(g, xi, mean, low, scale, k1, k2));
-      });
-    }
-  }
+  auto row = [&](int64_t n, int64_t f, auto count, const Channel<E, 5>& c) BN_ALWAYS {
+    read_ahead<S>(a.walk, 0, n, f, lanes_of(count));
+    if constexpr (training) read_ahead<S>(a.walk, 1, n, f, lanes_of(count));
+    if constexpr (act != kIdentity) read_ahead<S>(a.walk, 2, n, f, lanes_of(count));
+    const S* dy = (const S*)a.dy.p + n * a.dy.pitch + f;
+    const S* y = act == kIdentity ? dy : (const S*)a.y.p + n * a.y.pitch + f;
+    Vec<E> g = masked<S, act>(dy, y, count, slope), x = zero;
+    if constexpr (training) x = load((const S*)a.x.p + n * a.x.pitch + f, count, zero);
+    if constexpr (residual) store((S*)a.dresidual.p + n * a.dresidual.pitch + f, count, g);
+    Vec<E> dx = dx_of<training>(g, x, c.v[1], c.v[2], c.v[0], c.v[3], c.v[4]);
+    put(a.stream, (S*)a.dx.p + n * a.dx.pitch + f, count, dx);
+  };
+  for_runs<S>(a.walk.streams, a.extent.s, a.dx, a.stream, n0, n1, f0, f1, channel, row);
   if (a.stream) fence();
 }
 
 template <class S, int act, bool training, bool residual>
 void gradient_nsc(const Gradient& a, int64_t r0, int64_t r1) {
   using E = Element<S>;
-  constexpr int64_t kRows = 4;  // rows that share one load of the per-channel values
   Vec<E> zero = splat(E(0)), slope = splat((E)a.slope);
-  for (int64_t r = r0; r < r1; r += kRows) {
+  bool past = a.stream && a.dx.pitch % 16 == 0;
+  for_streams(r0, r1, [&](int64_t r, int64_t rows, int64_t apart) {
     const S* dy = (const S*)a.dy.p + r * a.dy.pitch;
     const S* x = (const S*)a.x.p + r * a.x.pitch;
     const S* y = act == kIdentity ? dy : (const S*)a.y.p + r * a.y.pitch;
     S* dx = (S*)a.dx.p + r * a.dx.pitch;
     S* dr = residual ? (S*)a.dresidual.p + r * a.dresidual.pitch : nullptr;
-    int64_t rows = min(kRows, r1 - r);
-    bool past = a.stream && a.dx.pitch % 16 == 0;
     for_row(a.extent.c, dx, past, [&](int64_t c, auto count) {
       auto channel = [&](const void* values) {
         return training ? load((const E*)values + c, count, zero) : zero;
@@ -175,7 +168,7 @@ void gradient_nsc(const Gradient& a, int64_t r0, int64_t r1) {
       Vec<E> mean = channel(a.mean), low = channel(a.mean_low);
       Vec<E> k1 = channel(a.c1), k2 = channel(a.c2);
       Vec<E> scale = load((const E*)a.scale + c, count, zero);
-      for (int64_t k = 0; k < rows; k++) {
+      for (int64_t k = 0; k < rows * apart; k += apart) {
         const S* y_row = act == kIdentity ? dy : y + k * a.y.pitch + c;
         Vec<E> g = masked<S, act>(dy + k * a.dy.pitch + c, y_row, count, slope);
         Vec<E> xi = training ? load(x + k * a.x.pitch + c, count, zero) : zero;
@@ -183,6 +176,6 @@ void gradient_nsc(const Gradient& a, int64_t r0, int64_t r1) {
         put(past, dx + k * a.dx.pitch + c, count, dx_of<training>(g, xi, mean, low, scale, k1, k2));
       }
     });
-  }
+  });
   if (a.stream) fence();
 }

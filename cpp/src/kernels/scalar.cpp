@@ -5,6 +5,7 @@
 namespace bn::scalar {
 #include "common.inl"
 #include "moments.inl"
+#include "walk.inl"
 #include "normalize.inl"
 #include "gradient.inl"
 #include "table.inl"

@@ -53,6 +53,11 @@ BN_INLINE void stream(float* p, Vec<float> x) {
   _mm256_stream_ps(p + 8, x.b);
 }
 
+BN_INLINE Vec<float> head(int64_t n, Vec<float> x, Vec<float> rest) {
+  return {_mm256_blendv_ps(rest.a, x.a, _mm256_castsi256_ps(mask8(n, 0))),
+          _mm256_blendv_ps(rest.b, x.b, _mm256_castsi256_ps(mask8(n, 8)))};
+}
+
 BN_INLINE Vec<float> operator+(Vec<float> x, Vec<float> y) { return BN_BOTH(_mm256_add_ps, y); }
 BN_INLINE Vec<float> operator-(Vec<float> x, Vec<float> y) { return BN_BOTH(_mm256_sub_ps, y); }
 BN_INLINE Vec<float> operator*(Vec<float> x, Vec<float> y) { return BN_BOTH(_mm256_mul_ps, y); }
@@ -126,6 +131,13 @@ BN_INLINE void stream(double* p, Vec<double> x) {
   _mm256_stream_pd(p + 4, x.b);
   _mm256_stream_pd(p + 8, x.c);
   _mm256_stream_pd(p + 12, x.d);
+}
+
+BN_INLINE Vec<double> head(int64_t n, Vec<double> x, Vec<double> rest) {
+  return {_mm256_blendv_pd(rest.a, x.a, _mm256_castsi256_pd(mask4(n, 0))),
+          _mm256_blendv_pd(rest.b, x.b, _mm256_castsi256_pd(mask4(n, 4))),
+          _mm256_blendv_pd(rest.c, x.c, _mm256_castsi256_pd(mask4(n, 8))),
+          _mm256_blendv_pd(rest.d, x.d, _mm256_castsi256_pd(mask4(n, 12)))};
 }
 
 BN_INLINE Vec<double> operator+(Vec<double> x, Vec<double> y) { return BN_FOUR(_mm256_add_pd, y); }
@@ -220,8 +232,7 @@ BN_INLINE Vec<float> load(const H* p, int64_t n, Vec<float> rest) {
   H whole[16] = {};
   for (int64_t i = 0; i < n; i++) whole[i] = p[i];
   Vec<float> x = load(whole);
-  return {_mm256_blendv_ps(rest.a, x.a, _mm256_castsi256_ps(mask8(n, 0))),
-          _mm256_blendv_ps(rest.b, x.b, _mm256_castsi256_ps(mask8(n, 8)))};
+  return head(n, x, rest);
 }
 template <class H>
 BN_INLINE void store(H* p, int64_t n, Vec<float> x) {

@@ -31,6 +31,10 @@ BN_INLINE void store(float* p, Vec<float> x) { _mm512_storeu_ps(p, x.v); }
 BN_INLINE void store(float* p, int64_t n, Vec<float> x) { _mm512_mask_storeu_ps(p, first(n), x.v); }
 BN_INLINE void stream(float* p, Vec<float> x) { _mm512_stream_ps(p, x.v); }
 
+BN_INLINE Vec<float> head(int64_t n, Vec<float> x, Vec<float> rest) {
+  return {_mm512_mask_mov_ps(rest.v, first(n), x.v)};
+}
+
 BN_INLINE Vec<float> operator+(Vec<float> x, Vec<float> y) { return {_mm512_add_ps(x.v, y.v)}; }
 BN_INLINE Vec<float> operator-(Vec<float> x, Vec<float> y) { return {_mm512_sub_ps(x.v, y.v)}; }
 BN_INLINE Vec<float> operator*(Vec<float> x, Vec<float> y) { return {_mm512_mul_ps(x.v, y.v)}; }
@@ -84,6 +88,12 @@ BN_INLINE void store(double* p, int64_t n, Vec<double> x) {
 BN_INLINE void stream(double* p, Vec<double> x) {
   _mm512_stream_pd(p, x.a);
   _mm512_stream_pd(p + 8, x.b);
+}
+
+BN_INLINE Vec<double> head(int64_t n, Vec<double> x, Vec<double> rest) {
+  __mmask16 m = first(n);
+  return {_mm512_mask_mov_pd(rest.a, (__mmask8)m, x.a),
+          _mm512_mask_mov_pd(rest.b, (__mmask8)(m >> 8), x.b)};
 }
 
 BN_INLINE Vec<double> operator+(Vec<double> x, Vec<double> y) {

@@ -162,6 +162,12 @@ BN_INLINE void store(S* p, int64_t n, Vec<Element<S>> x) {
     }
   }
 }
+template <class E>
+BN_INLINE Vec<E> head(int64_t n, Vec<E> x, Vec<E> rest) {
+  E lanes[16];
+  store(lanes, x);
+  return load(lanes, n, rest);
+}
 template <class S>
 BN_INLINE void stream(S* p, Vec<Element<S>> x) {
   if constexpr (sizeof(S) == 2) {

@@ -73,6 +73,11 @@ static inline Vec<Element<S>> load(const S* p, int64_t n, Vec<Element<S>> rest) 
   for (int64_t i = 0; i < n; i++) rest.v[i] = value(p[i]);
   return rest;
 }
+// The first n lanes of x, the other lanes as in rest.
+template <class E>
+static inline Vec<E> head(int64_t n, Vec<E> x, Vec<E> rest) {
+  return load(x.v, n, rest);
+}
 // Rounds to nearest even where S is narrower; stream bypasses the caches and needs p aligned to 16
 // elements, fence orders what was streamed.
 template <class S>

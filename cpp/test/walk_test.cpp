@@ -1,0 +1,189 @@
+// The ways through memory that only large problems take (kernels/walk.inl), tried at the kernels on
+// small ones: streams side by side, stores around the caches, parts of samples, what is copied
+// meanwhile. Compared with the scalar channels-last kernels, which walk plainly, channel by
+// channel.
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "dispatch.h"
+#include "problem.h"
+
+namespace {
+
+using bn::Extent;
+using bn::Gradient;
+using bn::Normalize;
+using bn::Walk;
+
+struct Part {
+  Extent extent;
+  int64_t n0, n1, f0, f1;
+};
+
+const Part kParts[] = {
+    {{1, 1, 700}, 0, 1, 0, 700},    {{1, 40, 3}, 0, 1, 0, 120},      {{1, 40, 3}, 0, 1, 7, 111},
+    {{1, 5, 129}, 0, 1, 130, 645},  {{3, 7, 1}, 0, 3, 0, 7},         {{9, 2, 17}, 1, 9, 0, 34},
+    {{2, 3, 600}, 0, 2, 600, 1800}, {{12, 1, 49}, 2, 12, 0, 49},     {{1, 130, 16}, 0, 1, 0, 2080},
+    {{1, 61, 49}, 0, 1, 50, 2989},  {{3, 2, 1000}, 0, 3, 333, 1999}, {{20, 30, 2}, 0, 20, 1, 60},
+};
+
+// Numbers of any type: random bytes under an exponent near 1, of which no sum overflows.
+std::vector<char> numbers(int64_t count, int dtype, uint32_t seed) {
+  std::mt19937 random(seed);
+  std::vector<char> bytes((size_t)(count * size_of(dtype)));
+  for (int64_t i = 0; i < count; i++) {
+    char* p = bytes.data() + i * size_of(dtype);
+    uint32_t bits = random();
+    float f = 0.5f + (float)(bits & 0xffff) * 0x1p-16f;
+    double d = (double)f + (double)(bits >> 16) * 0x1p-40;
+    uint16_t half = (uint16_t)((dtype == bn_bf16 ? 0x3f00 : 0x3800) | (bits & 0x7f));
+    if (dtype == bn_f32) std::memcpy(p, &f, 4);
+    if (dtype == bn_f64) std::memcpy(p, &d, 8);
+    if (dtype == bn_bf16 || dtype == bn_f16) std::memcpy(p, &half, 2);
+  }
+  return bytes;
+}
+
+struct Arrays {
+  int64_t size, pitch;
+  std::vector<char> a, b, c, parameters[4], out, out2, copy;
+
+  Arrays(const Part& part, int dtype, int64_t gap)
+      : size(size_of(dtype)), pitch(part.extent.c * part.extent.s + gap) {
+    int64_t count = part.extent.n * pitch, channels = part.extent.c;
+    a = numbers(count, dtype, 1);
+    b = numbers(count, dtype, 2);
+    c = numbers(count, dtype, 3);
+    for (int i = 0; i < 4; i++) {
+      parameters[i] = numbers(channels, dtype == bn_f64 ? bn_f64 : bn_f32, 10 + i);
+    }
+    // Room to align the output.
+    out.assign((size_t)((count + 64) * size), 0x55);
+    out2 = copy = out;
+  }
+  // Aligned to 16 elements, and `off` further.
+  char* output(std::vector<char>& v, int64_t off) const {
+    return v.data() + (-(uintptr_t)v.data() % 64) + off * size;
+  }
+};
+
+// Calls f(part of one channel of one sample, first value, values).
+template <class F>
+void each_row(const Part& part, F f) {
+  for (int64_t n = part.n0; n < part.n1; n++) {
+    for (int64_t c = 0; c < part.extent.c; c++) {
+      int64_t from = std::max(c * part.extent.s, part.f0);
+      int64_t to = std::min((c + 1) * part.extent.s, part.f1);
+      if (from < to) f(n, c, from, to - from);
+    }
+  }
+}
+
+class Walks : public ::testing::TestWithParam<int> {};
+
+TEST_P(Walks, Normalize) {
+  int dtype = GetParam();
+  int64_t element = dtype == bn_f64 ? 8 : 4;
+  for (const Part& part : kParts) {
+    for (int64_t off : {0, 3}) {
+      Arrays expected(part, dtype, 5);
+      auto args = [&](Arrays& m, int64_t at, int64_t channel, Extent extent, int64_t pitch) {
+        Normalize a = {};
+        a.extent = extent;
+        a.x = {m.a.data() + at * m.size, pitch};
+        a.residual = {m.b.data() + at * m.size, pitch};
+        a.y = {m.output(m.out, off) + at * m.size, pitch};
+        const void** to[] = {&a.mean, &a.mean_low, &a.scale, &a.bias};
+        for (int i = 0; i < 4; i++) *to[i] = m.parameters[i].data() + channel * element;
+        a.walk.streams = 1;
+        return a;
+      };
+      each_row(part, [&](int64_t n, int64_t c, int64_t f, int64_t count) {
+        Normalize a = args(expected, n * expected.pitch + f, c, {1, 1, count}, 1);
+        bn::kernels_for(bn_scalar, dtype)->normalize_nsc[bn_relu][true](a, 0, count);
+      });
+      for (int isa : isas()) {
+        for (int64_t streams : {1, 2, 3, 8}) {
+          for (bool stream : {false, true}) {
+            Arrays got(part, dtype, 5);
+            Normalize a = args(got, 0, 0, part.extent, got.pitch);
+            a.stream = stream;
+            a.walk = Walk{streams, {{got.c.data(), got.pitch}}, {{got.copy.data(), got.pitch}}};
+            bn::kernels_for(isa, dtype)
+                ->normalize_ncs[bn_relu][true](a, part.n0, part.n1, part.f0, part.f1);
+            EXPECT_TRUE(0 == std::memcmp(got.output(got.out, 0), expected.output(expected.out, 0),
+                                         (size_t)(part.extent.n * got.pitch * got.size)))
+                << "isa " << isa << " streams " << streams << " stream " << stream << " s "
+                << part.extent.s;
+            each_row(part, [&](int64_t n, int64_t, int64_t f, int64_t count) {
+              int64_t at = (n * got.pitch + f) * got.size;
+              EXPECT_TRUE(0 == std::memcmp(got.copy.data() + at, got.c.data() + at,
+                                           (size_t)(count * got.size)));
+            });
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_P(Walks, Gradient) {
+  int dtype = GetParam();
+  int64_t element = dtype == bn_f64 ? 8 : 4;
+  for (const Part& part : kParts) {
+    for (int64_t off : {0, 3}) {
+      Arrays expected(part, dtype, 5);
+      auto args = [&](Arrays& m, int64_t at, int64_t channel, Extent extent, int64_t pitch) {
+        Gradient a = {};
+        a.extent = extent;
+        a.dy = {m.a.data() + at * m.size, pitch};
+        a.x = {m.b.data() + at * m.size, pitch};
+        a.y = {m.c.data() + at * m.size, pitch};
+        a.dx = {m.output(m.out, off) + at * m.size, pitch};
+        a.dresidual = {m.output(m.out2, off) + at * m.size, pitch};
+        const void** to[] = {&a.mean, &a.scale, &a.c1, &a.c2};
+        for (int i = 0; i < 4; i++) *to[i] = m.parameters[i].data() + channel * element;
+        a.mean_low = a.c2;
+        a.slope = 0.25;
+        a.walk.streams = 1;
+        return a;
+      };
+      each_row(part, [&](int64_t n, int64_t c, int64_t f, int64_t count) {
+        Gradient a = args(expected, n * expected.pitch + f, c, {1, 1, count}, 1);
+        bn::kernels_for(bn_scalar, dtype)->gradient_nsc[bn_leaky_relu][true][true](a, 0, count);
+      });
+      for (int isa : isas()) {
+        for (int64_t streams : {1, 2, 3, 8}) {
+          for (bool stream : {false, true}) {
+            Arrays got(part, dtype, 5);
+            Gradient a = args(got, 0, 0, part.extent, got.pitch);
+            a.stream = stream;
+            a.walk.streams = streams;
+            a.walk.from[1] = {got.c.data(), got.pitch};
+            a.walk.to[1] = {got.copy.data(), got.pitch};
+            bn::kernels_for(isa, dtype)
+                ->gradient_ncs[bn_leaky_relu][true][true](a, part.n0, part.n1, part.f0, part.f1);
+            for (auto v : {&Arrays::out, &Arrays::out2}) {
+              EXPECT_TRUE(0 == std::memcmp(got.output(got.*v, 0), expected.output(expected.*v, 0),
+                                           (size_t)(part.extent.n * got.pitch * got.size)))
+                  << "isa " << isa << " streams " << streams << " stream " << stream << " s "
+                  << part.extent.s;
+            }
+            each_row(part, [&](int64_t n, int64_t, int64_t f, int64_t count) {
+              int64_t at = (n * got.pitch + f) * got.size;
+              EXPECT_TRUE(0 == std::memcmp(got.copy.data() + at, got.c.data() + at,
+                                           (size_t)(count * got.size)));
+            });
+          }
+        }
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, Walks, ::testing::Values(bn_f32, bn_f64, bn_bf16, bn_f16));
+
+}  // namespace
