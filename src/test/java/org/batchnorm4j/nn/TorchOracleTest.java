@@ -20,6 +20,7 @@ import java.util.Map;
 import java.util.Random;
 import org.batchnorm4j.TestBackends;
 import org.batchnorm4j.backend.BatchNormBackend;
+import org.batchnorm4j.nn.functional.BatchNormFunctions;
 import org.batchnorm4j.tensor.DType;
 import org.batchnorm4j.tensor.MemoryFormat;
 import org.batchnorm4j.tensor.Shape;
@@ -118,47 +119,196 @@ class TorchOracleTest {
     assertTrue(CASES < 2000 || refused > 10, () -> batchesOfOneValue + " were refused");
   }
 
-  /** The configurations of PyTorch's own module tests. */
-  @Test
-  void moduleInputsOfPyTorch() throws IOException {
-    int number = 0;
+  /** What the tests of PyTorch and XLA run without literal values; see the README beside it. */
+  private static List<JsonObject> corpus(String table) throws IOException {
     try (Reader in =
         new InputStreamReader(
             TorchOracleTest.class.getResourceAsStream("/corpus/pytorch.json"),
             StandardCharsets.UTF_8)) {
       JsonObject corpus = JsonParser.parseReader(in).getAsJsonObject();
-      for (JsonElement element : corpus.getAsJsonArray("module_inputs")) {
-        JsonObject input = element.getAsJsonObject();
-        // Python's arguments, such as (10, 1e-3, None, False, True).
-        String arguments = input.get("ctor").getAsString().replaceAll("[() ]", "");
-        String[] given = arguments.split(",");
-        String[] all = {"", "1e-5", "0.1", "True", "True"};
-        System.arraycopy(given, 0, all, 0, given.length);
-        long[] dims =
-            input.getAsJsonArray("shape").asList().stream()
-                .mapToLong(JsonElement::getAsLong)
-                .toArray();
-        assertEquals(Long.parseLong(all[0]), dims[1]);
-        for (DType dtype : List.of(DType.F32, DType.F64)) {
-          Config config =
-              new Config(
-                  number++,
-                  input.get("cls").getAsString().charAt("BatchNorm".length()) - '0',
-                  Shape.of(dims),
-                  dtype,
-                  Layout.PLAIN,
-                  Layout.PLAIN,
-                  Double.parseDouble(all[1]),
-                  all[2].equals("None") ? null : Double.valueOf(all[2]),
-                  all[3].equals("True"),
-                  all[4].equals("True"),
-                  new boolean[] {true, true, false},
-                  1);
-          assertEquals(0, run(config, new Random(number)));
-        }
+      return corpus.getAsJsonArray(table).asList().stream()
+          .map(JsonElement::getAsJsonObject)
+          .toList();
+    }
+  }
+
+  private static long[] longs(JsonObject of, String name) {
+    return of.getAsJsonArray(name).asList().stream().mapToLong(JsonElement::getAsLong).toArray();
+  }
+
+  private static int dims(Shape shape) {
+    return Math.max(1, shape.rank() - 2);
+  }
+
+  /** The configurations of PyTorch's own module tests. */
+  @Test
+  void moduleInputsOfPyTorch() throws IOException {
+    int number = 0;
+    for (JsonObject input : corpus("module_inputs")) {
+      // Python's arguments, such as (10, 1e-3, None, False, True).
+      String arguments = input.get("ctor").getAsString().replaceAll("[() ]", "");
+      String[] given = arguments.split(",");
+      String[] all = {"", "1e-5", "0.1", "True", "True"};
+      System.arraycopy(given, 0, all, 0, given.length);
+      Shape shape = Shape.of(longs(input, "shape"));
+      assertEquals(Long.parseLong(all[0]), shape.dim(1));
+      assertEquals("BatchNorm" + dims(shape) + "d", input.get("cls").getAsString());
+      for (DType dtype : List.of(DType.F32, DType.F64)) {
+        Config config =
+            new Config(
+                number++,
+                dims(shape),
+                shape,
+                dtype,
+                Layout.PLAIN,
+                Layout.PLAIN,
+                Double.parseDouble(all[1]),
+                all[2].equals("None") ? null : Double.valueOf(all[2]),
+                all[3].equals("True"),
+                all[4].equals("True"),
+                new boolean[] {true, true, false},
+                1);
+        assertEquals(0, run(config, new Random(number)));
       }
     }
     assertEquals(2 * 19, number);
+  }
+
+  /** The calls of {@code batch_norm} in PyTorch's tests of functions. */
+  @Test
+  void functionalSamplesOfPyTorch() throws IOException {
+    int number = 0;
+    for (JsonObject sample : corpus("functional_samples")) {
+      number++;
+      Shape shape = Shape.of(longs(sample, "shape"));
+      boolean training = sample.has("training") && sample.get("training").getAsBoolean();
+      if (shape.rank() < 2) {
+        // The function of libtorch refuses it, that of Python computes nothing.
+        Tensor x = Tensor.zeros(shape.toArray());
+        String message =
+            assertThrows(
+                    IllegalArgumentException.class,
+                    () -> BatchNormFunctions.batchNormInference(x, x, x, x, x, 1e-5, x))
+                .getMessage();
+        assertTrue(message.startsWith("Expected at least 2 input dimensions, but got 1"), message);
+        continue;
+      }
+      boolean plain = sample.has("plain");
+      Config config =
+          new Config(
+              number,
+              dims(shape),
+              shape,
+              DType.F64,
+              Layout.PLAIN,
+              Layout.PLAIN,
+              sample.has("eps") ? sample.get("eps").getAsDouble() : 1e-5,
+              sample.has("momentum") ? sample.get("momentum").getAsDouble() : 0.1,
+              !plain,
+              !plain,
+              new boolean[] {training},
+              1);
+      assertEquals(0, run(config, new Random(number)));
+    }
+    assertEquals(9, number);
+  }
+
+  /** The shapes of PyTorch's test of memory formats, some of which lie the same in both. */
+  @Test
+  void memoryFormatsOfPyTorch() throws IOException {
+    int number = 0;
+    for (JsonObject entry : corpus("memory_formats")) {
+      Shape shape = Shape.of(longs(entry, "shape"));
+      for (DType dtype : List.of(DType.F32, DType.BF16, DType.F16)) {
+        for (MemoryFormat format : MemoryFormat.values()) {
+          for (MemoryFormat dyFormat : MemoryFormat.values()) {
+            Config config =
+                new Config(
+                    number++,
+                    dims(shape),
+                    shape,
+                    dtype,
+                    new Layout(format, false),
+                    new Layout(dyFormat, false),
+                    1e-5,
+                    0.1,
+                    true,
+                    true,
+                    new boolean[] {true, false},
+                    1);
+            assertEquals(0, run(config, new Random(number)));
+          }
+        }
+      }
+    }
+    assertEquals(6 * 12, number);
+  }
+
+  /** XLA's shapes, whose channels are anywhere, with data of the given mean and variance. */
+  @Test
+  void randomShapesOfXla() throws IOException {
+    int number = 0;
+    for (JsonObject entry : corpus("xla_grid")) {
+      long[] bounds = longs(entry, "bounds");
+      int feature = entry.get("feature_index").getAsInt();
+      long[] dims = new long[bounds.length];
+      for (int from = 0, to = 0; from < bounds.length; from++) {
+        if (from != feature) {
+          dims[to == 0 ? 0 : to + 1] = bounds[from];
+          to++;
+        }
+      }
+      dims[1] = bounds[feature];
+      double var = entry.get("var").getAsDouble();
+      Config config =
+          new Config(
+              number++,
+              2,
+              Shape.of(dims),
+              DType.F32,
+              Layout.PLAIN,
+              Layout.PLAIN,
+              1e-3,
+              0.1,
+              true,
+              true,
+              new boolean[] {true, false},
+              Math.abs(entry.get("mean").getAsDouble()) / Math.sqrt(var));
+      assertEquals(0, run(config, new Random(number)));
+    }
+    assertEquals(14, number);
+  }
+
+  /** What PyTorch's tests expect to be refused, and in which words. */
+  @Test
+  void errorsOfPyTorch() throws IOException {
+    List<String> messages = new ArrayList<>();
+    corpus("errors").forEach(e -> messages.add(e.get("message").getAsString()));
+    List<String> ours = new ArrayList<>();
+    BatchNorm1d bn = new BatchNorm1d(10);
+    ours.add(
+        assertThrows(IllegalArgumentException.class, () -> bn.forward(PyTorch.random(1, 1, 10, 1)))
+            .getMessage());
+    Tensor x = PyTorch.random(2, 2, 10);
+    for (int wrong = 0; wrong < 4; wrong++) {
+      Tensor[] perChannel = new Tensor[4];
+      Arrays.setAll(perChannel, i -> Tensor.zeros(10).fill(1));
+      perChannel[wrong] = Tensor.zeros(9).fill(1);
+      ours.add(
+          assertThrows(
+                  IllegalArgumentException.class,
+                  () ->
+                      BatchNormFunctions.batchNormInference(
+                          x,
+                          perChannel[0],
+                          perChannel[1],
+                          perChannel[2],
+                          perChannel[3],
+                          1e-5,
+                          Tensor.zerosLike(x)))
+              .getMessage());
+    }
+    assertEquals(messages, ours);
   }
 
   /**
