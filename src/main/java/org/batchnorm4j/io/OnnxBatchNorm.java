@@ -53,9 +53,9 @@ public final class OnnxBatchNorm {
   }
 
   /**
-   * Reads every BatchNormalization node of a model, in the model's order, those of subgraphs
-   * included. Parameters may be initializers or outputs of Constant nodes, directly or through
-   * Identity nodes, in FLOAT, DOUBLE, FLOAT16 or BFLOAT16.
+   * Reads every BatchNormalization node of a model, in the model's order, those of subgraphs and of
+   * the model's own functions included. Parameters may be initializers or outputs of Constant
+   * nodes, directly or through Identity nodes, in FLOAT, DOUBLE, FLOAT16 or BFLOAT16.
    *
    * <p>Every length is checked before anything is allocated: a damaged or hostile file leads to an
    * exception, and never takes more memory than a small multiple of its own length.

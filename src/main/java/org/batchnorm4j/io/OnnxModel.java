@@ -4,6 +4,7 @@ import java.io.IOException;
 import java.math.BigDecimal;
 import java.util.ArrayList;
 import java.util.HashMap;
+import java.util.IdentityHashMap;
 import java.util.List;
 import java.util.Map;
 import org.batchnorm4j.io.ProtoReader.Field;
@@ -24,18 +25,21 @@ final class OnnxModel {
   private final ProtoReader reader;
   private final List<Node> batchNorms = new ArrayList<>();
 
-  /** What has been read: many nodes may share one tensor. */
-  private final Map<Field, Tensor> read = new HashMap<>();
+  /** What has been read: many nodes may share one constant. */
+  private final Map<Constant, Tensor> read = new IdentityHashMap<>();
 
   OnnxModel(ProtoReader reader) {
     this.reader = reader;
   }
 
+  /** Where values lie: in a tensor, or in a list of floats. */
+  private record Constant(@Nullable Field tensor, List<Field> floats) {}
+
   /** The constants of a graph by name; values of the graph around it can be used too. */
   private static final class Graph {
     final @Nullable Graph outer;
     final int depth;
-    final Map<String, Field> tensors = new HashMap<>();
+    final Map<String, Constant> constants = new HashMap<>();
     final Map<String, String> identities = new HashMap<>();
 
     Graph(@Nullable Graph outer) {
@@ -78,6 +82,7 @@ final class OnnxModel {
     @Nullable Field number;
     @Nullable Field whole;
     @Nullable Field tensor;
+    final List<Field> floats = new ArrayList<>();
   }
 
   List<OnnxBatchNorm> batchNorms() throws IOException {
@@ -89,6 +94,8 @@ final class OnnxModel {
           if (f.number() == 7) {
             found[0] = true;
             readGraph(f, null);
+          } else if (f.number() == 25) {
+            readFunction(f);
           }
         });
     if (!found[0]) {
@@ -121,9 +128,22 @@ final class OnnxModel {
                 "initializer",
                 t -> {
                   if (t.number() == 8) {
-                    graph.tensors.put(reader.string(t), f);
+                    graph.constants.put(reader.string(t), new Constant(f, List.of()));
                   }
                 });
+          }
+        });
+  }
+
+  /** A function is a graph without initializers. */
+  private void readFunction(Field message) throws IOException {
+    Graph graph = new Graph(null);
+    reader.visit(
+        message,
+        "function",
+        f -> {
+          if (f.number() == 7) {
+            readNode(f, graph);
           }
         });
   }
@@ -151,8 +171,11 @@ final class OnnxModel {
       case "BatchNormalization" -> batchNorms.add(node);
       case "Constant" -> {
         Attribute value = node.attribute("value");
+        Attribute floats = node.attribute("value_floats");
         if (value != null && value.tensor != null) {
-          graph.tensors.put(node.outputs.get(0), value.tensor);
+          graph.constants.put(node.outputs.get(0), new Constant(value.tensor, List.of()));
+        } else if (floats != null) {
+          graph.constants.put(node.outputs.get(0), new Constant(null, floats.floats));
         }
       }
       case "Identity" -> {
@@ -175,6 +198,7 @@ final class OnnxModel {
             case 2 -> attribute.number = f;
             case 3 -> attribute.whole = f;
             case 5 -> attribute.tensor = f;
+            case 7 -> attribute.floats.add(f);
             case 6, 11 -> readGraph(f, graph);
             default -> {}
           }
@@ -201,11 +225,11 @@ final class OnnxModel {
     for (int i = 1; i < INPUTS.size(); i++) {
       String label =
           node.label() + ": " + INPUTS.get(i) + " " + SafetensorsHeader.quoted(node.inputs.get(i));
-      Field message = find(label, node.graph, node.inputs.get(i));
-      Tensor t = read.get(message);
+      Constant constant = find(label, node.graph, node.inputs.get(i));
+      Tensor t = read.get(constant);
       if (t == null) {
-        t = readTensor(label, message);
-        read.put(message, t);
+        t = readConstant(label, constant);
+        read.put(constant, t);
       }
       values[i] = t.values;
       if (t.isDouble) {
@@ -250,14 +274,14 @@ final class OnnxModel {
     return new BigDecimal(Float.toString(value));
   }
 
-  private Field find(String label, Graph from, String name) throws IOException {
+  private Constant find(String label, Graph from, String name) throws IOException {
     String wanted = name;
     Graph graph = from;
     // Identities of a hostile file may go round in circles.
     for (int steps = 0; graph != null && steps < 1000; steps++) {
-      Field tensor = graph.tensors.get(wanted);
-      if (tensor != null) {
-        return tensor;
+      Constant constant = graph.constants.get(wanted);
+      if (constant != null) {
+        return constant;
       }
       if (graph.identities.containsKey(wanted)) {
         wanted = graph.identities.get(wanted);
@@ -279,6 +303,17 @@ final class OnnxModel {
     final List<Field> floats = new ArrayList<>();
     final List<Field> ints = new ArrayList<>();
     final List<Field> doubles = new ArrayList<>();
+  }
+
+  private Tensor readConstant(String label, Constant constant) throws IOException {
+    if (constant.tensor != null) {
+      return readTensor(label, constant.tensor);
+    }
+    Layout layout = new Layout();
+    layout.floats.addAll(constant.floats);
+    long count = count(layout.floats, ProtoReader.FIXED32);
+    layout.dims.add(count);
+    return floats(label, layout);
   }
 
   private Tensor readTensor(String label, Field message) throws IOException {
@@ -307,10 +342,7 @@ final class OnnxModel {
       throw reader.error(label, "dims are " + layout.dims + ", expected one dimension");
     }
     return switch ((int) layout.type) {
-      case 1 ->
-          new Tensor(
-              values(label, layout, 4, layout.floats, ProtoReader.FIXED32, OnnxModel::fromFloat),
-              false);
+      case 1 -> floats(label, layout);
       case 10 ->
           new Tensor(
               values(label, layout, 2, layout.ints, ProtoReader.VARINT, OnnxModel::fromF16), false);
@@ -330,6 +362,11 @@ final class OnnxModel {
     };
   }
 
+  private Tensor floats(String label, Layout layout) throws IOException {
+    return new Tensor(
+        values(label, layout, 4, layout.floats, ProtoReader.FIXED32, OnnxModel::fromFloat), false);
+  }
+
   private static double fromFloat(long bits) {
     return Float.intBitsToFloat((int) bits);
   }
@@ -342,6 +379,14 @@ final class OnnxModel {
     return Half.fromBf16((short) bits);
   }
 
+  private long count(List<Field> typed, int wireType) throws IOException {
+    long[] count = {0};
+    for (Field f : typed) {
+      reader.numbers(f, wireType, v -> count[0]++);
+    }
+    return count[0];
+  }
+
   private interface Bits {
     double value(long bits);
   }
@@ -350,20 +395,12 @@ final class OnnxModel {
   private double[] values(
       String label, Layout layout, int width, List<Field> typed, int wireType, Bits bits)
       throws IOException {
-    long[] count = {0};
     Field raw = layout.raw;
-    if (raw != null) {
-      count[0] = raw.length() / width;
-    } else {
-      for (Field f : typed) {
-        reader.numbers(f, wireType, v -> count[0]++);
-      }
-    }
+    long count = raw != null ? raw.length() / width : count(typed, wireType);
     long wanted = layout.dims.get(0);
     boolean ragged = raw != null && raw.length() % width != 0;
-    if (ragged || count[0] != wanted || wanted > Integer.MAX_VALUE - 8) {
-      throw reader.error(
-          label, "dims are " + layout.dims + ", but " + count[0] + " values are there");
+    if (ragged || count != wanted || wanted > Integer.MAX_VALUE - 8) {
+      throw reader.error(label, "dims are " + layout.dims + ", but " + count + " values are there");
     }
     double[] values = new double[(int) wanted];
     if (raw != null) {

@@ -204,6 +204,15 @@ public abstract sealed class BatchNorm extends Module
     return x;
   }
 
+  @Override
+  final Shape check(Shape x) {
+    outputShape(x);
+    if (isTraining() || running == null) {
+      BatchNormFunctions.checkBatch(x);
+    }
+    return x;
+  }
+
   private SavedStatistics savedStatistics() {
     SavedStatistics statistics = saved;
     if (statistics == null) {

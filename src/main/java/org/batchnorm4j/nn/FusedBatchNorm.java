@@ -53,6 +53,11 @@ final class FusedBatchNorm extends Module {
   }
 
   @Override
+  Shape check(Shape x) {
+    return bn.check(x);
+  }
+
+  @Override
   FusedBatchNorm copy() {
     return withMode(new FusedBatchNorm(bn.copy(), function));
   }

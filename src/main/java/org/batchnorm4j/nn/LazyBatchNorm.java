@@ -142,6 +142,18 @@ public abstract sealed class LazyBatchNorm<T extends BatchNorm> extends Module
   }
 
   @Override
+  final Shape check(Shape x) {
+    T bn = inner;
+    if (bn != null) {
+      bn.train(isTraining());
+      return bn.check(x);
+    }
+    try (T first = makeFor(x)) {
+      return first.check(x);
+    }
+  }
+
+  @Override
   final Module copy() {
     T bn = inner;
     if (bn != null) {

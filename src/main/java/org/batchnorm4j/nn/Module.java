@@ -48,6 +48,26 @@ public abstract class Module implements AutoCloseable {
   }
 
   /**
+   * {@link #outputShape}, but throws also where it is the present mode in which {@link #forward}
+   * refuses such a shape.
+   */
+  Shape check(Shape x) {
+    return outputShape(x);
+  }
+
+  /**
+   * Lets a network refuse a shape before anything has run, so that no batch norm counts a batch
+   * that a later layer refuses. As far as the modules say what comes out of them.
+   */
+  final void checkAhead(Shape x) {
+    try {
+      check(x);
+    } catch (UnsupportedOperationException doesNotSay) {
+      // Then only the forward can tell.
+    }
+  }
+
+  /**
    * A module of the same class, options and mode, with copies of the values. What a forward leaves
    * behind is not copied.
    */

@@ -4,6 +4,7 @@ import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.function.BiFunction;
 import org.batchnorm4j.backend.Activation;
 import org.batchnorm4j.tensor.Shape;
 import org.batchnorm4j.tensor.Tensor;
@@ -116,6 +117,7 @@ public final class Residual extends Module {
       throw new IllegalArgumentException(
           "x is this Residual's own output, which the call would overwrite; copy it first");
     }
+    checkAhead(x.shape());
     lastX = null;
     Tensor other = x;
     if (shortcut != null) {
@@ -237,17 +239,30 @@ public final class Residual extends Module {
 
   @Override
   public Shape outputShape(Shape x) {
+    return through(x, Module::outputShape);
+  }
+
+  @Override
+  Shape check(Shape x) {
+    return through(x, Module::check);
+  }
+
+  private Shape through(Shape x, BiFunction<Module, Shape, Shape> step) {
+    Shape viaShortcut = x;
+    if (shortcut != null) {
+      try {
+        viaShortcut = step.apply(shortcut, x);
+      } catch (IllegalArgumentException refused) {
+        throw Sequential.refusedBy("shortcut", refused);
+      }
+    }
     Shape viaBody;
     try {
-      viaBody = body.outputShape(x);
+      viaBody = step.apply(body, x);
     } catch (IllegalArgumentException refused) {
       throw Sequential.refusedBy("body", refused);
     }
-    try {
-      checkSummands(viaBody, shortcut == null ? x : shortcut.outputShape(x));
-    } catch (IllegalArgumentException refused) {
-      throw Sequential.refusedBy("shortcut", refused);
-    }
+    checkSummands(viaBody, viaShortcut);
     return viaBody;
   }
 

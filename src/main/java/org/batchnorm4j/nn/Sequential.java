@@ -5,6 +5,7 @@ import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.function.BiFunction;
 import org.batchnorm4j.backend.Activation;
 import org.batchnorm4j.backend.BatchNormBackend;
 import org.batchnorm4j.tensor.Shape;
@@ -14,8 +15,10 @@ import org.batchnorm4j.tensor.Tensor;
  * Layers one after another, like {@code torch.nn.Sequential}; unnamed ones are called {@code 0},
  * {@code 1} and so on.
  *
- * <p>Shapes are checked layer by layer: when a layer refuses its input, those before it have
- * already run, and a batch norm among them has counted the batch.
+ * <p>Shapes are checked through all layers before the first one runs: an input that a layer cannot
+ * take changes nothing. What a layer refuses for another reason, its type, its memory format or
+ * because something is closed, it refuses when those before it have run and a batch norm among them
+ * has counted the batch.
  */
 public final class Sequential extends Module {
   private final Map<String, Module> layers = new LinkedHashMap<>();
@@ -115,6 +118,7 @@ public final class Sequential extends Module {
   }
 
   private Tensor forward(Tensor x, Last finish) {
+    checkAhead(x.shape());
     differentiable = false;
     Tensor y = x;
     int left = layers.size();
@@ -158,10 +162,19 @@ public final class Sequential extends Module {
    */
   @Override
   public Shape outputShape(Shape x) {
+    return through(x, Module::outputShape);
+  }
+
+  @Override
+  Shape check(Shape x) {
+    return through(x, Module::check);
+  }
+
+  private Shape through(Shape x, BiFunction<Module, Shape, Shape> step) {
     Shape shape = x;
     for (Map.Entry<String, Module> e : layers.entrySet()) {
       try {
-        shape = e.getValue().outputShape(shape);
+        shape = step.apply(e.getValue(), shape);
       } catch (IllegalArgumentException refused) {
         throw refusedBy("layer " + e.getKey(), refused);
       }

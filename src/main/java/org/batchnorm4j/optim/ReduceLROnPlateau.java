@@ -99,6 +99,12 @@ public final class ReduceLROnPlateau {
     public Options minLearningRate(double value) {
       return new Options(mode, factor, patience, threshold, thresholdMode, cooldown, value, eps);
     }
+
+    /** These options with another least change. */
+    public Options eps(double value) {
+      return new Options(
+          mode, factor, patience, threshold, thresholdMode, cooldown, minLearningRate, value);
+    }
   }
 
   /** With PyTorch's defaults, for a loss. */

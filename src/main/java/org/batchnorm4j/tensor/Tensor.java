@@ -291,8 +291,10 @@ public final class Tensor implements AutoCloseable {
     } else {
       step = dim == 0 ? pitch : spatial;
     }
-    return new Tensor(
-        memory, false, offset + from * step, shape.with(dim, length), dtype, format, pitch);
+    Shape slice = shape.with(dim, length);
+    // An empty slice lies nowhere: to move on could lead behind the end of the memory.
+    long begin = slice.size() == 0 ? offset : offset + from * step;
+    return new Tensor(memory, false, begin, slice, dtype, format, pitch);
   }
 
   /** The number of positions behind the first two dimensions. */

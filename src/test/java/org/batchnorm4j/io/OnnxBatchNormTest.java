@@ -7,6 +7,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import ai.onnx.proto.OnnxMl.AttributeProto;
+import ai.onnx.proto.OnnxMl.FunctionProto;
 import ai.onnx.proto.OnnxMl.GraphProto;
 import ai.onnx.proto.OnnxMl.ModelProto;
 import ai.onnx.proto.OnnxMl.NodeProto;
@@ -103,8 +104,7 @@ class OnnxBatchNormTest {
     return OnnxBatchNorm.read(model(graph.build()));
   }
 
-  // ------------------------------------------------------------------------------------- good
-  // files
+  // ------------------------------------------------------------------------------------ good files
 
   @Test
   void readsInitializersAndConvertsMomentum() throws IOException {
@@ -232,6 +232,57 @@ class OnnxBatchNormTest {
     assertArrayEquals(new double[] {10, 20, 30}, all.get(0).weight());
     assertArrayEquals(new double[] {1, -2, 0.5}, all.get(1).weight());
     assertArrayEquals(new double[] {4, 5, 6}, all.get(0).bias());
+  }
+
+  /** A Constant may hold a list of floats instead of a tensor. */
+  @Test
+  void readsConstantsOfFloats() throws IOException {
+    List<OnnxBatchNorm> all =
+        read(
+            g -> {
+              for (String name : List.of("scale", "B", "mean", "var")) {
+                AttributeProto.Builder floats =
+                    AttributeProto.newBuilder()
+                        .setName("value_floats")
+                        .setType(AttributeProto.AttributeType.FLOATS)
+                        .addFloats(name.length())
+                        .addFloats(-0.5f);
+                g.addNode(node("Constant", name).addAttribute(floats));
+              }
+              g.addNode(batchNorm("bn"));
+            });
+    assertArrayEquals(new double[] {5, -0.5}, all.get(0).weight());
+    assertArrayEquals(new double[] {1, -0.5}, all.get(0).bias());
+    assertArrayEquals(new double[] {3, -0.5}, all.get(0).runningVar());
+    refused(
+        "node \"bn\": scale \"scale\": has 0 values, expected at least one",
+        g -> {
+          AttributeProto.Builder none = AttributeProto.newBuilder().setName("value_floats");
+          g.addNode(node("Constant", "scale").addAttribute(none)).addNode(batchNorm("bn"));
+        });
+  }
+
+  /** What a function is given is not known, what it holds itself is. */
+  @Test
+  void readsFunctions() throws IOException {
+    FunctionProto.Builder function = FunctionProto.newBuilder().setName("f");
+    for (TensorProto t : parameters(GraphProto.newBuilder()).getInitializerList()) {
+      AttributeProto.Builder value = AttributeProto.newBuilder().setName("value").setT(t);
+      function.addNode(node("Constant", t.getName()).addAttribute(value));
+    }
+    ModelProto.Builder model = ModelProto.newBuilder().setGraph(GraphProto.newBuilder());
+    model.addFunctions(function.addNode(batchNorm("inner")));
+    Path file = Files.write(dir.resolve("m.onnx"), model.build().toByteArray());
+    OnnxBatchNorm bn = OnnxBatchNorm.read(file).get(0);
+    assertEquals("inner", bn.name());
+    assertArrayEquals(new double[] {7, 8, 9}, bn.runningMean());
+
+    function.clearNode().addInput("scale").addNode(batchNorm("inner"));
+    Files.write(file, model.setFunctions(0, function).build().toByteArray());
+    assertMessage(
+        file,
+        ": node \"inner\": scale \"scale\": is neither an initializer nor a Constant: its values are"
+            + " not in the file");
   }
 
   @Test

@@ -310,6 +310,7 @@ class SafetensorsTest {
           assertTrue(t.size() * t.dtype().bytes() <= bytes.length);
         }
       } catch (IOException e) {
+        assertTrue(e.getMessage().startsWith(damaged.toString()), e.getMessage());
         refused++;
       }
     }

@@ -710,6 +710,60 @@ class BatchNormTest {
     }
   }
 
+  /** Sums far beyond the largest f16, 65504, forward and backward. */
+  @ParameterizedTest
+  @MethodSource(BACKENDS)
+  void largeHalvesDoNotOverflow(BatchNormBackend backend) {
+    for (MemoryFormat format : MemoryFormat.values()) {
+      Shape shape = Shape.of(4, 3, 50, 50);
+      double[] values = new double[(int) shape.size()];
+      for (int i = 0; i < values.length; i++) {
+        values[i] = i % 2 == 0 ? 60000 : -20000;
+      }
+      Tensor x = Tensor.zeros(DType.F16, format, shape).copyFrom(values);
+      BatchNorm2d bn = new BatchNorm2d(3);
+      bn.backend(backend);
+      double[] y = bn.forward(x).toDoubleArray();
+      double[] dx = bn.backward(x).toDoubleArray();
+      for (int i = 0; i < y.length; i++) {
+        assertEquals(i % 2 == 0 ? 1 : -1, y[i], 1e-3);
+        // dy is the input: all of it lies along 1 and x^, and nothing is left.
+        assertEquals(0, dx[i], 1e-3);
+      }
+      assertEquals(0.1 * 20000, bn.runningMean().get(1), 0.01);
+      assertEquals(0.1 * 40000 * 40000, bn.runningVar().get(1), 2e-3 * 40000 * 40000 / 10);
+      assertEquals(10_000 * 20_000.0, bn.bias().grad().get(2), 100);
+      assertEquals(10_000 * 40_000.0, bn.weight().grad().get(2), 100);
+    }
+  }
+
+  /** Many samples of one value: one channel, one position. */
+  @ParameterizedTest
+  @MethodSource(BACKENDS)
+  void aLongColumn(BatchNormBackend backend) {
+    int n = 880_801;
+    float[] values = new float[n];
+    for (int i = 0; i < n; i++) {
+      values[i] = i % 5;
+    }
+    BatchNorm2d bn = BatchNorm2d.builder(1).momentum(1.0).build();
+    bn.backend(backend);
+    Tensor y = bn.forward(Tensor.of(values, n, 1, 1, 1));
+    // 0, 1, 2, 3, 4 over and over, and one 0 more.
+    assertEquals(2, bn.runningMean().get(0), 1e-5);
+    assertEquals(2, bn.runningVar().get(0), 1e-5);
+    assertEquals(2 / Math.sqrt(2), y.get(n - 2, 0, 0, 0), 1e-4);
+    // Two values per channel are enough, wherever they lie; one is not.
+    assertEquals(4, new BatchNorm1d(2).forward(random(1, 1, 2, 2)).size());
+    for (long[] one : new long[][] {{1, 2}, {1, 2, 1}}) {
+      refused(
+          "Expected more than 1 value per channel when training, got input size torch.Size("
+              + Shape.of(one)
+              + ")",
+          () -> new BatchNorm1d(2).forward(random(1, one)));
+    }
+  }
+
   @ParameterizedTest
   @MethodSource(BACKENDS)
   void badValuesStayInTheirChannel(BatchNormBackend backend) {

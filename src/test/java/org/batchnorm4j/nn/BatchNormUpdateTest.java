@@ -159,7 +159,7 @@ class BatchNormUpdateTest {
       bn.forward(PyTorch.random(9, 2, 3, 4, 4));
       bn.eval();
       // PyTorch's update_bn is this: statistics reset, momentum None, training mode, one pass.
-      Torch torch = new Torch(2, 3, 1e-5, null, true, true, DType.F32);
+      TorchBatchNorm torch = new TorchBatchNorm(2, 3, 1e-5, null, true, true, DType.F32);
       List<Tensor> data = new ArrayList<>();
       for (int i = 0; i < 5; i++) {
         Tensor x = PyTorch.random(i, DType.F32, format, 1 + i, 3, 2, 5);

@@ -19,7 +19,7 @@ class DifferencesTest {
 
   /** What PyTorch's forward in training mode gives, without weight and bias. */
   private static double[] torch(Tensor x) {
-    Torch bn = new Torch(1, x.shape().dim(1), 1e-5, 0.1, false, false, DType.F32);
+    TorchBatchNorm bn = new TorchBatchNorm(1, x.shape().dim(1), 1e-5, 0.1, false, false, DType.F32);
     double[] values = x.toDoubleArray();
     return bn.step(true, DType.F32, x.shape().toArray(), values, FIRST, values, FIRST).y();
   }
@@ -72,7 +72,7 @@ class DifferencesTest {
                 IllegalArgumentException.class,
                 () -> new InstanceNorm1d(3).forward(x.reshape(2, 5, 2)))
             .getMessage());
-    Torch torch = new Torch(1, 3, 1e-5, 0.1, false, false, DType.F32);
+    TorchBatchNorm torch = new TorchBatchNorm(1, 3, 1e-5, 0.1, false, false, DType.F32);
     double[] values = x.toDoubleArray();
     assertEquals(
         20,

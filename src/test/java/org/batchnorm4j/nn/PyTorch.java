@@ -10,24 +10,31 @@ import org.batchnorm4j.tensor.Shape;
 import org.batchnorm4j.tensor.Tensor;
 import org.bytedeco.javacpp.DoublePointer;
 import org.bytedeco.pytorch.BoolOptional;
-import org.bytedeco.pytorch.ScalarTypeOptional;
 import org.bytedeco.pytorch.TensorArrayRefOptional;
 import org.bytedeco.pytorch.TensorOptional;
 import org.bytedeco.pytorch.TensorOptions;
 import org.bytedeco.pytorch.global.torch;
 import org.jspecify.annotations.Nullable;
 
-/** PyTorch as the oracle: our f32 values, computed with in f64. */
+/** PyTorch as the oracle: values to and from its tensors, and comparisons. */
 public final class PyTorch {
+  static {
+    // More threads would add channels-last sums in another order each time.
+    torch.set_num_threads(1);
+  }
+
   private PyTorch() {}
+
+  /** A f64 tensor of these values, row-major. */
+  static org.bytedeco.pytorch.Tensor tensor(double[] values, long... shape) {
+    try (DoublePointer p = new DoublePointer(Math.max(1, values.length)).put(values)) {
+      return torch.from_blob(p, shape, new TensorOptions(torch.ScalarType.Double)).clone();
+    }
+  }
 
   /** A f64 copy that collects gradients. */
   public static org.bytedeco.pytorch.Tensor leaf(Tensor t) {
-    double[] values = t.toDoubleArray();
-    TensorOptions f64 = new TensorOptions().dtype(new ScalarTypeOptional(torch.ScalarType.Double));
-    try (DoublePointer p = new DoublePointer(values)) {
-      return torch.from_blob(p, t.shape().toArray(), f64).clone().requires_grad_(true);
-    }
+    return tensor(t.toDoubleArray(), t.shape().toArray()).requires_grad_(true);
   }
 
   /** Runs the backward pass from the gradient of the output. */
@@ -37,7 +44,7 @@ public final class PyTorch {
 
   /** The elements, row-major. */
   public static double[] values(org.bytedeco.pytorch.Tensor t) {
-    org.bytedeco.pytorch.Tensor dense = t.detach().contiguous();
+    org.bytedeco.pytorch.Tensor dense = t.detach().to(torch.ScalarType.Double).contiguous();
     double[] out = new double[(int) dense.numel()];
     if (out.length > 0) {
       dense.data_ptr_double().get(out);

@@ -160,7 +160,7 @@ class ResidualTest {
     Residual r = new Residual(new Linear(3, 4), Activation.RELU);
     String shapes = "body and shortcut must give the same shape, but got [2, 4] and [2, 3]";
     refused(shapes, () -> r.forward(PyTorch.random(1, 2, 3)));
-    refused("shortcut: " + shapes, () -> r.outputShape(Shape.of(2, 3)));
+    refused(shapes, () -> r.outputShape(Shape.of(2, 3)));
     refused(
         "body: x has 5 features in its last dimension (shape [2, 5]), but this Linear was built"
             + " for 3",
@@ -169,9 +169,9 @@ class ResidualTest {
         "x is F64, but Residual computes in F32; call to(DType.F32) first",
         () -> r.forward(Tensor.zeros(DType.F64, 2, 3)));
     Residual mixed = new Residual(new BatchNorm1d(3), new Linear(3, 4), Activation.NONE);
-    IllegalArgumentException e =
-        assertThrows(IllegalArgumentException.class, () -> mixed.forward(PyTorch.random(1, 2, 3)));
-    assertTrue(e.getMessage().startsWith("body: residual has shape [2, 4]"), e.getMessage());
+    refused(
+        "body and shortcut must give the same shape, but got [2, 3] and [2, 4]",
+        () -> mixed.forward(PyTorch.random(1, 2, 3)));
     ReLU relu = new ReLU();
     refused(
         "body and shortcut are the same module; it keeps the input of one forward, so make another"

@@ -8,9 +8,13 @@ import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.SplittableRandom;
+import org.batchnorm4j.backend.Activation;
 import org.batchnorm4j.backend.Backends;
+import org.batchnorm4j.tensor.Shape;
 import org.batchnorm4j.tensor.Tensor;
 import org.junit.jupiter.api.Test;
 
@@ -115,12 +119,73 @@ class SequentialTest {
     try (Sequential net = network(1)) {
       Tensor good = PyTorch.random(2, 3, 1, 4, 6);
       net.forward(good);
+      Tensor dy = PyTorch.random(2, 3, 4);
+      double[] dx = net.backward(dy).toDoubleArray();
       assertMessage(
           "layer 3: layer 1: x has 12 features in its last dimension (shape [3, 12]), but this"
               + " Linear was built for 18",
           () -> net.forward(PyTorch.random(2, 3, 1, 4, 4)));
-      // The first layers have seen another input than the last.
-      assertThrows(IllegalStateException.class, () -> net.backward(PyTorch.random(2, 3, 4)));
+      // No layer has run: it is the forward before that is differentiated.
+      assertArrayEquals(dx, net.backward(dy).toDoubleArray());
+    }
+  }
+
+  /** A call that throws has changed nothing, in the layers before the one that refuses neither. */
+  @Test
+  void aShapeThatALaterLayerRefusesChangesNothing() {
+    SplittableRandom random = new SplittableRandom(1);
+    try (Sequential net =
+        new Sequential(
+            new BatchNorm2d(1),
+            new LazyBatchNorm2d(),
+            new Residual(
+                new Sequential(new Conv2d(1, 1, kernel(3).padding(1), random), new BatchNorm2d(1)),
+                new BatchNorm2d(1),
+                Activation.RELU),
+            new Flatten(),
+            new Linear(4, 3, random),
+            new BatchNorm1d(3))) {
+      Tensor x = PyTorch.random(1, 5, 1, 2, 2);
+      Tensor dy = PyTorch.random(2, 5, 3);
+      net.forward(x);
+      double[] dx = net.backward(dy).toDoubleArray();
+      Map<String, double[]> before = new LinkedHashMap<>();
+      net.stateDict().forEach((name, t) -> before.put(name, t.toDoubleArray()));
+      assertMessage(
+          "layer 4: x has 6 features in its last dimension (shape [5, 6]), but this Linear was built"
+              + " for 4",
+          () -> net.forward(PyTorch.random(3, 5, 1, 2, 3)));
+      // Enough values for the first batch norm, but not for the last.
+      assertMessage(
+          "layer 5: Expected more than 1 value per channel when training, got input size"
+              + " torch.Size([1, 3])",
+          () -> net.forward(PyTorch.random(4, 1, 1, 2, 2)));
+      net.stateDict()
+          .forEach((name, t) -> assertArrayEquals(before.get(name), t.toDoubleArray(), name));
+      assertEquals(1, net.stateDict().get("2.body.1.num_batches_tracked").getLong());
+      assertArrayEquals(dx, net.backward(dy).toDoubleArray());
+      net.eval();
+      assertEquals(3, net.forward(PyTorch.random(4, 1, 1, 2, 2)).size());
+    }
+  }
+
+  /** Of a layer that does not say what comes out of it, no one knows before it has run. */
+  @Test
+  void aLayerOfSomeoneElsesNeedNotSayItsShape() {
+    Module twice =
+        new Module() {
+          @Override
+          public Tensor forward(Tensor x) {
+            return Tensor.of(x.toFloatArray(), x.size() / 2, 2);
+          }
+
+          @Override
+          public Tensor backward(Tensor dy) {
+            return dy;
+          }
+        };
+    try (Sequential net = new Sequential(new BatchNorm1d(4), twice, new Linear(2, 3))) {
+      assertEquals(Shape.of(6, 3), net.forward(PyTorch.random(1, 3, 4)).shape());
     }
   }
 

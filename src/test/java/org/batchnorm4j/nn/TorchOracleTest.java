@@ -2,6 +2,7 @@ package org.batchnorm4j.nn;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.google.gson.JsonElement;
@@ -11,26 +12,37 @@ import java.io.IOException;
 import java.io.InputStreamReader;
 import java.io.Reader;
 import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Random;
+import org.batchnorm4j.TestBackends;
 import org.batchnorm4j.backend.BatchNormBackend;
+import org.batchnorm4j.nn.functional.BatchNormFunctions;
 import org.batchnorm4j.tensor.DType;
 import org.batchnorm4j.tensor.MemoryFormat;
 import org.batchnorm4j.tensor.Shape;
 import org.batchnorm4j.tensor.Tensor;
 import org.jspecify.annotations.Nullable;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.MethodSource;
+import org.junit.jupiter.api.Named;
+import org.junit.jupiter.api.Test;
 
 /**
  * Our modules against PyTorch's: outputs, gradients, running statistics and counter, over several
- * steps of random modes on random configurations. {@code -Dbatchnorm4j.torch.cases=2000} runs more
- * of them, {@code -Dbatchnorm4j.torch.first=1234} starts at the one a failure names.
+ * steps of random modes on random configurations, on every backend. {@code
+ * -Dbatchnorm4j.torch.cases=20000} runs more of them, {@code -Dbatchnorm4j.torch.first=1234} starts
+ * at the one a failure names.
  */
 class TorchOracleTest {
-  private static final int CASES = Integer.getInteger("batchnorm4j.torch.cases", 300);
+  /** Eight times every combination of what {@link #config} does not leave to chance. */
+  private static final int CASES = Integer.getInteger("batchnorm4j.torch.cases", 2048);
+
   private static final int FIRST = Integer.getInteger("batchnorm4j.torch.first", 0);
+
+  private static final List<BatchNormBackend> BACKENDS =
+      TestBackends.all().map(Named::getPayload).toList();
 
   /** A module, and the batches it sees. */
   private record Config(
@@ -38,14 +50,26 @@ class TorchOracleTest {
       int dims,
       Shape shape,
       DType dtype,
-      MemoryFormat format,
-      MemoryFormat dyFormat,
+      Layout layout,
+      Layout dyLayout,
       double eps,
       @Nullable Double momentum,
       boolean affine,
       boolean track,
       boolean[] training,
       double meanOverStd) {
+
+    int channels() {
+      return (int) shape.dim(1);
+    }
+
+    int spatial() {
+      int spatial = 1;
+      for (int i = 2; i < shape.rank(); i++) {
+        spatial *= (int) shape.dim(i);
+      }
+      return spatial;
+    }
 
     @Override
     public String toString() {
@@ -56,8 +80,8 @@ class TorchOracleTest {
           dims,
           dtype,
           shape,
-          format,
-          dyFormat,
+          layout,
+          dyLayout,
           eps,
           momentum,
           affine,
@@ -67,70 +91,243 @@ class TorchOracleTest {
     }
   }
 
-  @ParameterizedTest
-  @MethodSource("org.batchnorm4j.TestBackends#all")
-  void agreesWithPyTorch(BatchNormBackend backend) {
+  /** How a tensor lies in memory: PyTorch gets the same values in the same format, without gaps. */
+  private record Layout(MemoryFormat format, boolean slice) {
+    static final Layout PLAIN = new Layout(MemoryFormat.CHANNELS_FIRST, false);
+
+    Tensor of(DType dtype, Shape shape, double[] values) {
+      if (!slice) {
+        return Tensor.zeros(dtype, format, shape).copyFrom(values);
+      }
+      long[] larger = shape.toArray();
+      larger[1] += 3;
+      Tensor whole = Tensor.zeros(dtype, format, Shape.of(larger)).fill(Double.NaN);
+      return whole.narrow(1, 2, shape.dim(1)).copyFrom(values);
+    }
+  }
+
+  @Test
+  void agreesWithPyTorch() {
+    int refused = 0;
     for (int number = FIRST; number < FIRST + CASES; number++) {
       Random random = new Random(number);
       // The first numbers of neighbouring seeds are alike.
       random.nextLong();
-      run(config(number, random), backend, random);
+      refused += run(config(number, random), random);
     }
+    int batchesOfOneValue = refused;
+    assertTrue(CASES < 2000 || refused > 10, () -> batchesOfOneValue + " were refused");
   }
 
-  /** The configurations of PyTorch's own module tests. */
-  @ParameterizedTest
-  @MethodSource("org.batchnorm4j.TestBackends#all")
-  void moduleInputsOfPyTorch(BatchNormBackend backend) throws IOException {
-    int number = 0;
+  /** What the tests of PyTorch and XLA run without literal values; see the README beside it. */
+  private static List<JsonObject> corpus(String table) throws IOException {
     try (Reader in =
         new InputStreamReader(
             TorchOracleTest.class.getResourceAsStream("/corpus/pytorch.json"),
             StandardCharsets.UTF_8)) {
       JsonObject corpus = JsonParser.parseReader(in).getAsJsonObject();
-      for (JsonElement element : corpus.getAsJsonArray("module_inputs")) {
-        JsonObject input = element.getAsJsonObject();
-        // Python's arguments, such as (10, 1e-3, None, False, True).
-        String arguments = input.get("ctor").getAsString().replaceAll("[() ]", "");
-        String[] given = arguments.split(",");
-        String[] all = {"", "1e-5", "0.1", "True", "True"};
-        System.arraycopy(given, 0, all, 0, given.length);
-        long[] dims =
-            input.getAsJsonArray("shape").asList().stream()
-                .mapToLong(JsonElement::getAsLong)
-                .toArray();
-        assertEquals(Long.parseLong(all[0]), dims[1]);
-        for (DType dtype : List.of(DType.F32, DType.F64)) {
-          Config config =
-              new Config(
-                  number++,
-                  input.get("cls").getAsString().charAt("BatchNorm".length()) - '0',
-                  Shape.of(dims),
-                  dtype,
-                  MemoryFormat.CHANNELS_FIRST,
-                  MemoryFormat.CHANNELS_FIRST,
-                  Double.parseDouble(all[1]),
-                  all[2].equals("None") ? null : Double.valueOf(all[2]),
-                  all[3].equals("True"),
-                  all[4].equals("True"),
-                  new boolean[] {true, true, false},
-                  1);
-          run(config, backend, new Random(number));
-        }
+      return corpus.getAsJsonArray(table).asList().stream()
+          .map(JsonElement::getAsJsonObject)
+          .toList();
+    }
+  }
+
+  private static long[] longs(JsonObject of, String name) {
+    return of.getAsJsonArray(name).asList().stream().mapToLong(JsonElement::getAsLong).toArray();
+  }
+
+  private static int dims(Shape shape) {
+    return Math.max(1, shape.rank() - 2);
+  }
+
+  /** The configurations of PyTorch's own module tests. */
+  @Test
+  void moduleInputsOfPyTorch() throws IOException {
+    int number = 0;
+    for (JsonObject input : corpus("module_inputs")) {
+      // Python's arguments, such as (10, 1e-3, None, False, True).
+      String arguments = input.get("ctor").getAsString().replaceAll("[() ]", "");
+      String[] given = arguments.split(",");
+      String[] all = {"", "1e-5", "0.1", "True", "True"};
+      System.arraycopy(given, 0, all, 0, given.length);
+      Shape shape = Shape.of(longs(input, "shape"));
+      assertEquals(Long.parseLong(all[0]), shape.dim(1));
+      assertEquals("BatchNorm" + dims(shape) + "d", input.get("cls").getAsString());
+      for (DType dtype : List.of(DType.F32, DType.F64)) {
+        Config config =
+            new Config(
+                number++,
+                dims(shape),
+                shape,
+                dtype,
+                Layout.PLAIN,
+                Layout.PLAIN,
+                Double.parseDouble(all[1]),
+                all[2].equals("None") ? null : Double.valueOf(all[2]),
+                all[3].equals("True"),
+                all[4].equals("True"),
+                new boolean[] {true, true, false},
+                1);
+        assertEquals(0, run(config, new Random(number)));
       }
     }
     assertEquals(2 * 19, number);
   }
 
+  /** The calls of {@code batch_norm} in PyTorch's tests of functions. */
+  @Test
+  void functionalSamplesOfPyTorch() throws IOException {
+    int number = 0;
+    for (JsonObject sample : corpus("functional_samples")) {
+      number++;
+      Shape shape = Shape.of(longs(sample, "shape"));
+      boolean training = sample.has("training") && sample.get("training").getAsBoolean();
+      if (shape.rank() < 2) {
+        // The function of libtorch refuses it, that of Python computes nothing.
+        Tensor x = Tensor.zeros(shape.toArray());
+        String message =
+            assertThrows(
+                    IllegalArgumentException.class,
+                    () -> BatchNormFunctions.batchNormInference(x, x, x, x, x, 1e-5, x))
+                .getMessage();
+        assertTrue(message.startsWith("Expected at least 2 input dimensions, but got 1"), message);
+        continue;
+      }
+      boolean plain = sample.has("plain");
+      Config config =
+          new Config(
+              number,
+              dims(shape),
+              shape,
+              DType.F64,
+              Layout.PLAIN,
+              Layout.PLAIN,
+              sample.has("eps") ? sample.get("eps").getAsDouble() : 1e-5,
+              sample.has("momentum") ? sample.get("momentum").getAsDouble() : 0.1,
+              !plain,
+              !plain,
+              new boolean[] {training},
+              1);
+      assertEquals(0, run(config, new Random(number)));
+    }
+    assertEquals(9, number);
+  }
+
+  /** The shapes of PyTorch's test of memory formats, some of which lie the same in both. */
+  @Test
+  void memoryFormatsOfPyTorch() throws IOException {
+    int number = 0;
+    for (JsonObject entry : corpus("memory_formats")) {
+      Shape shape = Shape.of(longs(entry, "shape"));
+      for (DType dtype : List.of(DType.F32, DType.BF16, DType.F16)) {
+        for (MemoryFormat format : MemoryFormat.values()) {
+          for (MemoryFormat dyFormat : MemoryFormat.values()) {
+            Config config =
+                new Config(
+                    number++,
+                    dims(shape),
+                    shape,
+                    dtype,
+                    new Layout(format, false),
+                    new Layout(dyFormat, false),
+                    1e-5,
+                    0.1,
+                    true,
+                    true,
+                    new boolean[] {true, false},
+                    1);
+            assertEquals(0, run(config, new Random(number)));
+          }
+        }
+      }
+    }
+    assertEquals(6 * 12, number);
+  }
+
+  /** XLA's shapes, whose channels are anywhere, with data of the given mean and variance. */
+  @Test
+  void randomShapesOfXla() throws IOException {
+    int number = 0;
+    for (JsonObject entry : corpus("xla_grid")) {
+      long[] bounds = longs(entry, "bounds");
+      int feature = entry.get("feature_index").getAsInt();
+      long[] dims = new long[bounds.length];
+      for (int from = 0, to = 0; from < bounds.length; from++) {
+        if (from != feature) {
+          dims[to == 0 ? 0 : to + 1] = bounds[from];
+          to++;
+        }
+      }
+      dims[1] = bounds[feature];
+      double var = entry.get("var").getAsDouble();
+      Config config =
+          new Config(
+              number++,
+              2,
+              Shape.of(dims),
+              DType.F32,
+              Layout.PLAIN,
+              Layout.PLAIN,
+              1e-3,
+              0.1,
+              true,
+              true,
+              new boolean[] {true, false},
+              Math.abs(entry.get("mean").getAsDouble()) / Math.sqrt(var));
+      assertEquals(0, run(config, new Random(number)));
+    }
+    assertEquals(14, number);
+  }
+
+  /** What PyTorch's tests expect to be refused, and in which words. */
+  @Test
+  void errorsOfPyTorch() throws IOException {
+    List<String> messages = new ArrayList<>();
+    corpus("errors").forEach(e -> messages.add(e.get("message").getAsString()));
+    List<String> ours = new ArrayList<>();
+    BatchNorm1d bn = new BatchNorm1d(10);
+    ours.add(
+        assertThrows(IllegalArgumentException.class, () -> bn.forward(PyTorch.random(1, 1, 10, 1)))
+            .getMessage());
+    Tensor x = PyTorch.random(2, 2, 10);
+    for (int wrong = 0; wrong < 4; wrong++) {
+      Tensor[] perChannel = new Tensor[4];
+      Arrays.setAll(perChannel, i -> Tensor.zeros(10).fill(1));
+      perChannel[wrong] = Tensor.zeros(9).fill(1);
+      ours.add(
+          assertThrows(
+                  IllegalArgumentException.class,
+                  () ->
+                      BatchNormFunctions.batchNormInference(
+                          x,
+                          perChannel[0],
+                          perChannel[1],
+                          perChannel[2],
+                          perChannel[3],
+                          1e-5,
+                          Tensor.zerosLike(x)))
+              .getMessage());
+    }
+    assertEquals(messages, ours);
+  }
+
+  /**
+   * Rank, type, layouts, affine and tracking in every combination, one after another; the rest as
+   * chance has it.
+   */
   private static Config config(int number, Random random) {
-    int rank = 2 + number % 4;
-    DType dtype =
-        switch (random.nextInt(8)) {
-          case 0 -> DType.BF16;
-          case 1 -> DType.F16;
-          case 2, 3, 4 -> DType.F64;
-          default -> DType.F32;
-        };
+    int rest = number;
+    final int rank = 2 + rest % 4;
+    rest /= 4;
+    final DType dtype = List.of(DType.F32, DType.F64, DType.BF16, DType.F16).get(rest % 4);
+    rest /= 4;
+    final MemoryFormat format = MemoryFormat.values()[rest % 2];
+    rest /= 2;
+    final MemoryFormat dyFormat = MemoryFormat.values()[rest % 2];
+    rest /= 2;
+    final boolean affine = rest % 2 == 0;
+    rest /= 2;
+    final boolean track = rest % 2 == 0;
     boolean[] training = new boolean[1 + random.nextInt(4)];
     for (int i = 0; i < training.length; i++) {
       training[i] = random.nextInt(3) > 0;
@@ -138,26 +335,26 @@ class TorchOracleTest {
     long[] dims = new long[rank];
     long values;
     do {
-      dims[0] = pick(random, 1, 2, 3, 4, 7, rank == 2 ? 300 : 16);
+      dims[0] = pick(random, 0, 1, 1, 2, 2, 3, 3, 4, 4, 7, 7, rank == 2 ? 300 : 16);
       dims[1] = pick(random, 1, 2, 3, 5, 8, 16, 17, 33, 70);
       values = dims[0];
       for (int i = 2; i < rank; i++) {
         dims[i] = rank == 3 ? pick(random, 1, 2, 5, 16, 37, 150) : pick(random, 1, 2, 3, 7, 9);
         values *= dims[i];
       }
-    } while (values == 1 || values * dims[1] > 20_000);
+    } while (values * dims[1] > 20_000);
     boolean half = dtype == DType.BF16 || dtype == DType.F16;
     return new Config(
         number,
         Math.max(1, rank - 2),
         Shape.of(dims),
         dtype,
-        format(random),
-        format(random),
+        new Layout(format, random.nextInt(4) == 0),
+        new Layout(dyFormat, random.nextInt(4) == 0),
         pick(random, 1e-5, 1e-3, 0.5),
         new Double[] {0.1, 0.1, 0.3, 1.0, 0.0, -0.5, 1.7, null}[random.nextInt(8)],
-        random.nextInt(3) > 0,
-        random.nextInt(4) > 0,
+        affine,
+        track,
         training,
         // Half types hold no more digits than this: x itself would be constant.
         half ? pick(random, 0, 1, 10) : pick(random, 0, 1, 10, 100, 1000));
@@ -171,54 +368,111 @@ class TorchOracleTest {
     return of[random.nextInt(of.length)];
   }
 
-  private static MemoryFormat format(Random random) {
-    return random.nextBoolean() ? MemoryFormat.CHANNELS_FIRST : MemoryFormat.CHANNELS_LAST;
-  }
-
-  private static void run(Config config, BatchNormBackend backend, Random random) {
-    int c = (int) config.shape.dim(1);
+  /** Returns how many batches were refused, by PyTorch and by us. */
+  private static int run(Config config, Random random) {
     DType parameterType = config.dtype.parameterType();
-    Torch theirs =
-        new Torch(
+    TorchBatchNorm theirs =
+        new TorchBatchNorm(
             config.dims,
-            c,
+            config.channels(),
             config.eps,
             config.momentum,
             config.affine,
             config.track,
             parameterType);
-    try (BatchNorm ours = module(config)) {
-      ours.backend(backend);
-      randomize(ours, theirs, parameterType, c, random);
-      for (int step = 0; step < config.training.length; step++) {
-        boolean training = config.training[step];
-        try (Tensor x = data(config, config.format, random, config.meanOverStd);
-            Tensor dy = data(config, config.dyFormat, random, 0.5)) {
-          double[] meanBefore = theirs.get("running_mean");
-          double[] varBefore = theirs.get("running_var");
-          Torch.Step expected =
-              theirs.step(
-                  training,
-                  config.dtype,
-                  config.shape.toArray(),
-                  x.toDoubleArray(),
-                  config.format,
-                  dy.toDoubleArray(),
-                  config.dyFormat);
-          ours.train(training);
-          Tensor y = ours.forward(x);
-          Tensor dx = ours.backward(dy);
-          assertEquals(config.format, y.format());
-          assertEquals(config.format, dx.format());
-          Check check =
-              new Check(config, "step " + step, x, dy, ours, training, meanBefore, varBefore);
-          check.outputs(expected, y, dx);
-          check.statistics(theirs);
+    List<BatchNorm> all = modules(config);
+    int refused = 0;
+    randomize(all, theirs, parameterType, random);
+    for (int step = 0; step < config.training.length; step++) {
+      boolean training = config.training[step];
+      all.forEach(bn -> bn.train(training));
+      double[] values = data(config, random, config.meanOverStd);
+      double[] gradients = data(config, random, 0.5);
+      try (Tensor x = config.layout.of(config.dtype, config.shape, values);
+          Tensor dy = config.dyLayout.of(config.dtype, config.shape, gradients)) {
+        boolean oneValue = config.shape.dim(0) * config.spatial() == 1;
+        if (oneValue && (training || !config.track)) {
+          refuses(theirs, all, config, training, x, dy);
+          refused++;
+        } else {
+          step(theirs, all, config, step, x, dy);
         }
-        // From the same state again, so that tolerances need not grow from step to step.
-        synchronize(ours, theirs);
       }
+      // From the same state again, so that tolerances need not grow from step to step.
+      synchronize(all.get(0), theirs);
     }
+    all.forEach(BatchNorm::close);
+    return refused;
+  }
+
+  private static TorchBatchNorm.Step step(
+      TorchBatchNorm theirs, Config config, boolean training, Tensor x, Tensor dy) {
+    return theirs.step(
+        training,
+        config.dtype,
+        config.shape.toArray(),
+        x.toDoubleArray(),
+        config.layout.format,
+        dy.toDoubleArray(),
+        config.dyLayout.format);
+  }
+
+  private static void step(
+      TorchBatchNorm theirs, List<BatchNorm> all, Config config, int step, Tensor x, Tensor dy) {
+    boolean training = config.training[step];
+    double[] meanBefore = theirs.get("running_mean");
+    double[] varBefore = theirs.get("running_var");
+    TorchBatchNorm.Step expected = step(theirs, config, training, x, dy);
+    Check check =
+        new Check(config, "step " + step, x, dy, all.get(0), training, meanBefore, varBefore);
+    for (BatchNorm ours : all) {
+      Tensor y = ours.forward(x);
+      Tensor dx = ours.backward(dy);
+      assertEquals(config.dtype, y.dtype());
+      assertEquals(config.layout.format, y.format());
+      assertEquals(config.dtype, dx.dtype());
+      assertEquals(config.layout.format, dx.format());
+      check.outputs(expected, ours, y, dx);
+      check.statistics(theirs, ours);
+    }
+  }
+
+  /** One value per channel has no variance: PyTorch and we say so in the same words. */
+  private static void refuses(
+      TorchBatchNorm theirs,
+      List<BatchNorm> all,
+      Config config,
+      boolean training,
+      Tensor x,
+      Tensor dy) {
+    String message = "Expected more than 1 value per channel when training, got input size ";
+    Exception theirError =
+        assertThrows(
+            RuntimeException.class, () -> step(theirs, config, training, x, dy), config::toString);
+    assertTrue(theirError.getMessage().startsWith(message), theirError::getMessage);
+    for (BatchNorm ours : all) {
+      Map<String, double[]> before = values(ours);
+      Exception ourError =
+          assertThrows(IllegalArgumentException.class, () -> ours.forward(x), config::toString);
+      assertEquals(message + "torch.Size(" + config.shape + ")", ourError.getMessage());
+      values(ours)
+          .forEach((name, now) -> assertArrayEquals(before.get(name), now, config::toString));
+    }
+  }
+
+  private static Map<String, double[]> values(BatchNorm bn) {
+    Map<String, double[]> values = new LinkedHashMap<>();
+    bn.stateDict().forEach((name, t) -> values.put(name, t.toDoubleArray()));
+    return values;
+  }
+
+  /** One for each backend. */
+  private static List<BatchNorm> modules(Config config) {
+    List<BatchNorm> all = new ArrayList<>();
+    for (BatchNormBackend backend : BACKENDS) {
+      all.add(module(config).backend(backend));
+    }
+    return all;
   }
 
   private static BatchNorm module(Config config) {
@@ -239,43 +493,29 @@ class TorchOracleTest {
   }
 
   private static void randomize(
-      BatchNorm ours, Torch theirs, DType parameterType, int c, Random random) {
-    ours.stateDict()
-        .forEach(
-            (name, tensor) -> {
-              if (tensor.dtype() == parameterType) {
-                boolean var = name.equals("running_var");
-                double[] values = new double[c];
-                for (int i = 0; i < c; i++) {
-                  values[i] = var ? 0.1 + random.nextDouble() * 3 : random.nextGaussian();
-                }
-                theirs.set(name, tensor.copyFrom(values).toDoubleArray());
-              }
-            });
+      List<BatchNorm> all, TorchBatchNorm theirs, DType parameterType, Random random) {
+    Map<String, Tensor> state = all.get(0).stateDict();
+    state.forEach(
+        (name, tensor) -> {
+          if (tensor.dtype() == parameterType) {
+            boolean var = name.equals("running_var");
+            double[] values = new double[(int) tensor.size()];
+            for (int i = 0; i < values.length; i++) {
+              values[i] = var ? 0.1 + random.nextDouble() * 3 : random.nextGaussian();
+            }
+            theirs.set(name, tensor.copyFrom(values).toDoubleArray());
+          }
+        });
+    all.subList(1, all.size()).forEach(bn -> bn.loadStateDict(state));
   }
 
-  private static void synchronize(BatchNorm ours, Torch theirs) {
-    ours.namedBuffers()
-        .forEach(
-            (name, tensor) -> {
-              if (tensor.dtype() != DType.I64) {
-                theirs.set(name, tensor.toDoubleArray());
-              }
-            });
-  }
-
-  private static int spatial(Shape shape) {
-    int spatial = 1;
-    for (int i = 2; i < shape.rank(); i++) {
-      spatial *= (int) shape.dim(i);
-    }
-    return spatial;
+  private static void synchronize(BatchNorm ours, TorchBatchNorm theirs) {
+    ours.namedBuffers().forEach((name, tensor) -> theirs.set(name, tensor.toDoubleArray()));
   }
 
   /** Channels of various scales, with means of up to {@code meanOverStd} standard deviations. */
-  private static Tensor data(
-      Config config, MemoryFormat format, Random random, double meanOverStd) {
-    int c = (int) config.shape.dim(1);
+  private static double[] data(Config config, Random random, double meanOverStd) {
+    int c = config.channels();
     double[] std = new double[c];
     double[] mean = new double[c];
     for (int i = 0; i < c; i++) {
@@ -283,12 +523,12 @@ class TorchOracleTest {
       mean[i] = std[i] * meanOverStd * (random.nextDouble() * 2 - 1);
     }
     double[] values = new double[(int) config.shape.size()];
-    int spatial = spatial(config.shape);
+    int spatial = config.spatial();
     for (int i = 0; i < values.length; i++) {
       int channel = i / spatial % c;
       values[i] = mean[channel] + std[channel] * random.nextGaussian();
     }
-    return Tensor.zeros(config.dtype, format, config.shape).copyFrom(values);
+    return values;
   }
 
   /**
@@ -306,7 +546,6 @@ class TorchOracleTest {
     private final int spatial;
     private final double unit;
     private final double roundOff;
-    private final BatchNorm ours;
     private final double[] w;
     private final double[] b;
 
@@ -335,10 +574,9 @@ class TorchOracleTest {
         double @Nullable [] runningVar) {
       this.config = config;
       this.step = step;
-      this.ours = ours;
-      c = (int) config.shape.dim(1);
+      c = config.channels();
       n = (int) config.shape.size() / c;
-      spatial = spatial(config.shape);
+      spatial = config.spatial();
       // One unit in the last place: two neighbours of a tie may round apart.
       roundOff =
           switch (config.dtype) {
@@ -377,7 +615,7 @@ class TorchOracleTest {
       boolean batch = training || runningMean == null;
       for (int k = 0; k < c; k++) {
         if (runningMean != null) {
-          double unbiased = var[k] * n / (n - 1);
+          double unbiased = var[k] * n / Math.max(1, n - 1);
           runningMeanScale[k] = Math.abs(runningMean[k]) + Math.abs(mean[k]) + Math.sqrt(var[k]);
           runningVarScale[k] = Math.abs(runningVar[k]) + unbiased;
         }
@@ -404,7 +642,7 @@ class TorchOracleTest {
       return unit * (16 + 2 * Math.sqrt(n));
     }
 
-    void outputs(Torch.Step expected, Tensor y, Tensor dx) {
+    void outputs(TorchBatchNorm.Step expected, BatchNorm ours, Tensor y, Tensor dx) {
       double[] yTolerance = new double[c];
       double[] dxTolerance = new double[c];
       double[] dweightTolerance = new double[c];
@@ -430,7 +668,7 @@ class TorchOracleTest {
       }
     }
 
-    void statistics(Torch theirs) {
+    void statistics(TorchBatchNorm theirs, BatchNorm ours) {
       double[] meanTolerance = new double[c];
       double[] varTolerance = new double[c];
       double factor = config.momentum == null ? 1 : Math.abs(config.momentum);

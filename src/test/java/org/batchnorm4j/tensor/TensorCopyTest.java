@@ -12,7 +12,17 @@ class TensorCopyTest {
 
   /** Ranks 0 to 5; blocks of 32 channels and positions: tail only, exact, and with a tail. */
   private static final long[][] SHAPES = {
-    {}, {5}, {0}, {2, 3}, {3, 70}, {2, 70, 1}, {2, 64, 64}, {1, 65, 130}, {2, 3, 0}, {2, 3, 4, 5, 6}
+    {},
+    {5},
+    {0},
+    {2, 3},
+    {3, 70},
+    {2, 70, 1},
+    {2, 64, 64},
+    {1, 65, 130},
+    {2, 3, 0},
+    {0, 3, 5},
+    {2, 3, 4, 5, 6}
   };
 
   private static double[] values(int count) {

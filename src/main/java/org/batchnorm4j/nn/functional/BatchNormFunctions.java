@@ -147,12 +147,7 @@ public final class BatchNormFunctions {
       SavedStatistics saved,
       Tensor out) {
     Problem problem = problem(x, activation);
-    if (problem.valuesPerChannel() == 1) {
-      throw new IllegalArgumentException(
-          "Expected more than 1 value per channel when training, got input size torch.Size("
-              + x.shape()
-              + ")");
-    }
+    checkBatch(x.shape());
     if (!(eps > 0)) {
       throw new IllegalArgumentException(
           "batch_norm eps must be positive during training, but got " + eps);
@@ -336,6 +331,24 @@ public final class BatchNormFunctions {
     }
     checkPerChannel("running_mean", runningMean, problem);
     checkPerChannel("running_var", runningVar, problem);
+  }
+
+  /**
+   * Checks that a batch of this shape can be normalized with its own statistics.
+   *
+   * @throws IllegalArgumentException if it has one value per channel
+   */
+  public static void checkBatch(Shape x) {
+    long values = 1;
+    for (int i = 0; i < x.rank(); i++) {
+      values *= i == 1 ? 1 : x.dim(i);
+    }
+    if (values == 1) {
+      throw new IllegalArgumentException(
+          "Expected more than 1 value per channel when training, got input size torch.Size("
+              + x
+              + ")");
+    }
   }
 
   static void checkSaved(SavedStatistics saved, Problem problem) {

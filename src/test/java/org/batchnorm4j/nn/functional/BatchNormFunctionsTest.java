@@ -553,6 +553,31 @@ class BatchNormFunctionsTest {
     }
   }
 
+  /** Of several wrong sizes PyTorch names the first: mean, variance, weight, bias. */
+  @Test
+  void sizesAreCheckedInPyTorchsOrder() {
+    for (In in : FORWARD) {
+      Call call = new Call();
+      Tensor[] wrong = ofSize(9);
+      call.runningMean = wrong[0];
+      call.runningVar = wrong[1];
+      call.weight = wrong[0];
+      call.bias = wrong[0];
+      for (String name : List.of("running_mean", "running_var", "weight", "bias")) {
+        Exception e =
+            assertThrows(IllegalArgumentException.class, () -> in.run.accept(call), in.name());
+        assertEquals(name + " should contain 10 elements not 9", e.getMessage());
+        switch (name) {
+          case "running_mean" -> call.runningMean = Tensor.zeros(C);
+          case "running_var" -> call.runningVar = Tensor.zeros(C);
+          case "weight" -> call.weight = Tensor.zeros(C);
+          default -> call.bias = Tensor.zeros(C);
+        }
+      }
+      in.run.accept(call);
+    }
+  }
+
   // --------------------------------------------------------------------------------------- legal
 
   static List<Arguments> backendsAndTypes() {

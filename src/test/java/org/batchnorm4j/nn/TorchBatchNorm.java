@@ -3,8 +3,6 @@ package org.batchnorm4j.nn;
 import java.util.function.UnaryOperator;
 import org.batchnorm4j.tensor.DType;
 import org.batchnorm4j.tensor.MemoryFormat;
-import org.bytedeco.javacpp.DoublePointer;
-import org.bytedeco.javacpp.Pointer;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.AutoGradMode;
 import org.bytedeco.pytorch.BatchNorm1dImpl;
@@ -15,19 +13,12 @@ import org.bytedeco.pytorch.BoolOptional;
 import org.bytedeco.pytorch.StringTensorDict;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorArrayRefOptional;
-import org.bytedeco.pytorch.TensorOptions;
-import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.jspecify.annotations.Nullable;
 
 /** The oracle: a batch norm module of libtorch. Values go in and come out as row-major doubles. */
 @SuppressWarnings("try") // Scopes are closed, not used.
-final class Torch {
-  static {
-    // More threads would add channels-last sums in another order each time.
-    torch.set_num_threads(1);
-  }
-
+final class TorchBatchNorm {
   /** What a forward and its backward gave. Null: the module has no such thing. */
   record Step(double[] y, double[] dx, double @Nullable [] dweight, double @Nullable [] dbias) {}
 
@@ -39,7 +30,7 @@ final class Torch {
    *
    * @param parameterType F32 or F64
    */
-  Torch(
+  TorchBatchNorm(
       int dims,
       long channels,
       double eps,
@@ -77,11 +68,12 @@ final class Torch {
     module.to(scalarType(parameterType), false);
   }
 
-  /** Sets weight, bias, running_mean or running_var. */
+  /** Sets weight, bias, running_mean, running_var or num_batches_tracked. */
   void set(String name, double[] values) {
     try (PointerScope scope = new PointerScope();
         AutoGradMode off = new AutoGradMode(false)) {
-      find(name).copy_(tensor(values, values.length));
+      Tensor own = find(name);
+      own.copy_(PyTorch.tensor(values, values.length).view_as(own));
     }
   }
 
@@ -89,7 +81,7 @@ final class Torch {
   double @Nullable [] get(String name) {
     try (PointerScope scope = new PointerScope()) {
       Tensor t = find(name);
-      return t == null ? null : values(t);
+      return t == null ? null : PyTorch.values(t);
     }
   }
 
@@ -105,18 +97,18 @@ final class Torch {
     try (PointerScope scope = new PointerScope()) {
       module.train(training);
       module.zero_grad(true);
-      Tensor input = tensor(x, shape).to(scalarType(dtype));
+      Tensor input = PyTorch.tensor(x, shape).to(scalarType(dtype));
       input = in(xFormat, input, shape.length).detach().requires_grad_(true);
       Tensor output = forward.apply(input);
-      Tensor gradient = in(dyFormat, tensor(dy, shape).to(scalarType(dtype)), shape.length);
+      Tensor gradient = in(dyFormat, PyTorch.tensor(dy, shape).to(scalarType(dtype)), shape.length);
       output.backward(gradient, new BoolOptional(), false, new TensorArrayRefOptional());
       Tensor weight = find("weight");
       Tensor bias = find("bias");
       return new Step(
-          values(output),
-          values(input.grad()),
-          weight == null ? null : values(weight.grad()),
-          bias == null ? null : values(bias.grad()));
+          PyTorch.values(output),
+          PyTorch.values(input.grad()),
+          weight == null ? null : PyTorch.values(weight.grad()),
+          bias == null ? null : PyTorch.values(bias.grad()));
     }
   }
 
@@ -124,12 +116,6 @@ final class Torch {
     StringTensorDict parameters = module.named_parameters();
     StringTensorDict all = parameters.contains(name) ? parameters : module.named_buffers();
     return all.contains(name) ? all.get(name) : null;
-  }
-
-  private static Tensor tensor(double[] values, long... shape) {
-    DoublePointer pointer = new DoublePointer(Math.max(1, values.length)).put(values);
-    TensorOptions options = new TensorOptions(ScalarType.Double);
-    return torch.from_blob((Pointer) pointer, shape, options).clone();
   }
 
   /** The same tensor, laid out channels first or last: torch's own formats are for 4 and 5 dims. */
@@ -146,15 +132,6 @@ final class Torch {
     last[rank - 1] = 1;
     back[1] = rank - 1;
     return t.permute(last).contiguous().permute(back);
-  }
-
-  private static double[] values(Tensor t) {
-    Tensor doubles = t.detach().to(ScalarType.Double).contiguous();
-    double[] out = new double[Math.toIntExact(doubles.numel())];
-    if (out.length > 0) {
-      doubles.data_ptr_double().get(out);
-    }
-    return out;
   }
 
   private static ScalarType scalarType(DType dtype) {
