@@ -123,7 +123,11 @@ class KernelMap final : public Map {
     ncs_(part, n0, n1, f0, f1);
   }
 
-  void nsc(int64_t r0, int64_t r1) override { nsc_(args_, r0, r1); }
+  void nsc(int64_t r0, int64_t r1, const Walk& walk) override {
+    Args part = args_;
+    part.walk = walk;
+    nsc_(part, r0, r1);
+  }
 
  private:
   const Args& args_;

@@ -10,8 +10,8 @@
 namespace bn {
 namespace {
 
-constexpr int64_t kWorthAThread = 64 << 10;  // bytes that one more thread should have to itself
-constexpr int64_t kTile = 64 << 10;          // bytes of one array in a task: a fraction of any L2
+constexpr int64_t kWorthAThread = 128 << 10;  // bytes that one more thread should have to itself
+constexpr int64_t kTile = 64 << 10;           // bytes of one array in a task: a fraction of any L2
 constexpr int64_t kPage = 4 << 10;
 constexpr int64_t kLanes = 16;
 constexpr int64_t kTileStreams = 4;  // the next tile is read besides
@@ -56,7 +56,7 @@ void map_nsc(const Plan& plan, Map& map) {
   int64_t row = std::max<int64_t>(plan.extent.c * plan.element, 1);
   int64_t rows = std::max<int64_t>(kTile / row / 8 * 8, 8);
   parallel_for(plan.workers(), ceil_div(plan.values(), rows), [&](int64_t task, int) {
-    map.nsc(task * rows, std::min((task + 1) * rows, plan.values()));
+    map.nsc(task * rows, std::min((task + 1) * rows, plan.values()), {plan.streams(), {}, {}});
   });
 }
 

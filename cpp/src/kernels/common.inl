@@ -69,6 +69,17 @@ BN_INLINE Sums<E> reduce_run(int64_t n, Add add) {
 template <class E, class Add, class Sink>
 BN_INLINE void reduce_rows(int64_t n, int64_t width, E* lanes, Add add, Sink sink) {
   constexpr int64_t kLane = 2 * kStrip;
+  if (n <= 64) {
+    // So few rows are in cache anyway, and their lanes stay in registers.
+    for_lanes(width, [&](int64_t c, auto count) {
+      sink(c, count, fold_lanes<0, 1>([&](int64_t l) {
+             Sums<E> sums = {splat(E(0)), splat(E(0))};
+             for (int64_t row = l; row < n; row += 16) add(row, c, count, sums);
+             return sums;
+           }));
+    });
+    return;
+  }
   for (int64_t l = 0; l < 16; l++) {
     for_lanes(width, [&](int64_t c, auto count) {
       Sums<E> sums = {splat(E(0)), splat(E(0))};

@@ -151,17 +151,18 @@ void gradient_ncs(const Gradient& args, int64_t n0, int64_t n1, int64_t f0, int6
 }
 
 template <class S, int act, bool training, bool residual>
-void gradient_nsc(const Gradient& a, int64_t r0, int64_t r1) {
+void gradient_nsc(const Gradient& args, int64_t r0, int64_t r1) {
+  const Gradient a = args;
   using E = Element<S>;
   Vec<E> zero = splat(E(0)), slope = splat((E)a.slope);
   bool past = a.stream && a.dx.pitch % 16 == 0;
-  for_streams(r0, r1, [&](int64_t r, int64_t rows, int64_t apart) {
+  for_rows(a.walk.streams, r0, r1, [&](int64_t r, int64_t rows, int64_t apart) BN_ALWAYS {
     const S* dy = (const S*)a.dy.p + r * a.dy.pitch;
     const S* x = (const S*)a.x.p + r * a.x.pitch;
     const S* y = act == kIdentity ? dy : (const S*)a.y.p + r * a.y.pitch;
     S* dx = (S*)a.dx.p + r * a.dx.pitch;
     S* dr = residual ? (S*)a.dresidual.p + r * a.dresidual.pitch : nullptr;
-    for_row(a.extent.c, dx, past, [&](int64_t c, auto count) {
+    for_row(a.extent.c, dx, past, [&](int64_t c, auto count) BN_ALWAYS {
       auto channel = [&](const void* values) {
         return training ? load((const E*)values + c, count, zero) : zero;
       };

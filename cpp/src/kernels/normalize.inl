@@ -32,18 +32,19 @@ void normalize_ncs(const Normalize& args, int64_t n0, int64_t n1, int64_t f0, in
 }
 
 template <class S, int act, bool add>
-void normalize_nsc(const Normalize& a, int64_t r0, int64_t r1) {
+void normalize_nsc(const Normalize& args, int64_t r0, int64_t r1) {
+  const Normalize a = args;
   using E = Element<S>;
   Vec<E> zero = splat(E(0)), slope = splat((E)a.slope);
   const E *means = (const E*)a.mean, *lows = (const E*)a.mean_low;
   const E *scales = (const E*)a.scale, *biases = (const E*)a.bias;
   // All rows are aligned alike, or nothing is streamed.
   bool past = a.stream && a.y.pitch % 16 == 0;
-  for_streams(r0, r1, [&](int64_t r, int64_t rows, int64_t apart) {
+  for_rows(a.walk.streams, r0, r1, [&](int64_t r, int64_t rows, int64_t apart) BN_ALWAYS {
     const S* x = (const S*)a.x.p + r * a.x.pitch;
     const S* res = add ? (const S*)a.residual.p + r * a.residual.pitch : nullptr;
     S* y = (S*)a.y.p + r * a.y.pitch;
-    for_row(a.extent.c, y, past, [&](int64_t c, auto count) {
+    for_row(a.extent.c, y, past, [&](int64_t c, auto count) BN_ALWAYS {
       Vec<E> mean = load(means + c, count, zero), low = load(lows + c, count, zero);
       Vec<E> scale = load(scales + c, count, zero), bias = load(biases + c, count, zero);
       for (int64_t k = 0; k < rows * apart; k += apart) {

@@ -38,12 +38,18 @@ BN_INLINE void for_row(int64_t n, const S* p, bool past, F f) {
   }
 }
 
-// Channels last: rows [r0, r1) as so many runs of rows, and f(r, rows, apart) for the rows r,
-// r + apart, ... of each: what is per channel is loaded once for all of them.
+// Channels last: rows [r0, r1), several at a time, for which what is per channel is loaded once:
+// neighbours, or one of each stream. Calls f(r, rows, apart) for rows r, r + apart, ...
 template <class F>
-BN_INLINE void for_streams(int64_t r0, int64_t r1, F f) {
-  int64_t apart = (r1 - r0 + kStreams - 1) / kStreams;
-  for (int64_t r = r0; r < r0 + apart; r++) f(r, (r1 - r + apart - 1) / apart, apart);
+BN_INLINE void for_rows(int64_t streams, int64_t r0, int64_t r1, F f) {
+  // No more neighbours: rows whose distance is a power of two share few sets of the L1.
+  constexpr int64_t kNeighbours = 4;
+  bool near = streams == 1;
+  int64_t apart = near ? 1 : (r1 - r0 + streams - 1) / streams;
+  int64_t step = near ? kNeighbours : 1, end = near ? r1 : r0 + apart;
+  for (int64_t r = r0; r < end; r += step) {
+    f(r, min(near ? kNeighbours : streams, (r1 - r + apart - 1) / apart), apart);
+  }
 }
 
 // Per-channel values, for 16 lanes that may belong to several channels.
