@@ -111,8 +111,13 @@ BN_INLINE int64_t together(Run<Values>* runs, int64_t count, int64_t s, At chann
   int64_t all = runs[0].ready;
   for (int64_t i = 1; i < count; i++) all = min(all, runs[i].ready);
   if (all >= 16) all = all / 16 * 16;
-  for (int64_t j = 0; j + 16 <= all; j += 16) {
-    for (int64_t i = 0; i < count; i++) row(runs[i].n, runs[i].f + j, All{}, runs[i].lanes);
+  constexpr int64_t kTurn = 32;  // no less than a line, or its halves may be written one by one
+  for (int64_t j = 0; j + 16 <= all; j += kTurn) {
+    for (int64_t i = 0; i < count; i++) {
+      for (int64_t f = j; f < min(j + kTurn, all); f += 16) {
+        row(runs[i].n, runs[i].f + f, All{}, runs[i].lanes);
+      }
+    }
   }
   for (int64_t i = 0; i < count; i++) {
     Run<Values>& run = runs[i];
