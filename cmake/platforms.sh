@@ -56,7 +56,8 @@ want() {
 wanted=("$@")
 for name in "$@"; do
   case $name in
-    linux-x86_64 | linux-x86_64-sse | linux-x86_64-avx | linux-x86_64-avx2 | linux-arm64 | windows-x86_64) ;;
+    linux-x86_64 | linux-x86_64-sse | linux-x86_64-avx | linux-x86_64-avx2 | linux-x86_64-no-fma) ;;
+    linux-arm64 | windows-x86_64) ;;
     *)
       echo "platforms.sh: no platform '$name'" >&2
       exit 2
@@ -73,6 +74,7 @@ emulate_x86() {
 }
 emulate_x86 linux-x86_64-sse Nehalem $scalar || true
 emulate_x86 linux-x86_64-avx SandyBridge $scalar || true
+emulate_x86 linux-x86_64-no-fma Haswell,-fma $scalar || true
 emulate_x86 linux-x86_64-avx2 Haswell $avx2 || true
 
 if want linux-arm64; then
