@@ -93,6 +93,9 @@ class BackendsTest {
       throws IOException, InterruptedException {
     List<String> command = new ArrayList<>();
     command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
+    if (Runtime.version().feature() >= 24) {
+      command.add("--enable-native-access=ALL-UNNAMED"); // else it warns, and lines are counted
+    }
     command.addAll(options);
     command.add("-cp");
     command.add(String.join(File.pathSeparator, classPath));
