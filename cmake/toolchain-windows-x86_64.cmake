@@ -12,4 +12,5 @@ if(NOT CMAKE_HOST_WIN32)
   set(CMAKE_FIND_ROOT_PATH_MODE_PACKAGE ONLY)
   # One file, without mingw's own DLLs.
   set(CMAKE_EXE_LINKER_FLAGS_INIT -static)
+  set(OpenMP_gomp_LIBRARY -l:libgomp.a CACHE STRING "Not the import library of libgomp-1.dll")
 endif()

@@ -12,6 +12,8 @@
 namespace bn {
 namespace {
 
+bool bit(unsigned word, int i) { return (word >> i & 1) != 0; }
+
 #if defined(__x86_64__)
 
 struct Cpuid {
@@ -21,28 +23,17 @@ struct Cpuid {
   }
 };
 
-bool bit(unsigned word, int i) { return (word >> i & 1) != 0; }
-
-// The register states that the operating system saves: bits of XCR0.
+// XCR0: the register states that the operating system saves.
 unsigned saved_states() {
   unsigned low, high;
   __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
   return low;
 }
 
-// Every feature that a kernel file's compiler flags allow must be there, and its registers saved.
 int detect() {
   Cpuid one(1, 0), seven(7, 0);
-  constexpr int kFma = 12, kOsxsave = 27, kAvx = 28, kF16c = 29;
-  if (!bit(one.c, kOsxsave) || !bit(one.c, kAvx)) return bn_scalar;
-  unsigned states = saved_states();
-  constexpr unsigned kYmm = 0x6, kZmm = 0xe6;
-  bool avx2 = (states & kYmm) == kYmm && bit(one.c, kFma) && bit(one.c, kF16c) && bit(seven.b, 5);
-  if (!avx2) return bn_scalar;
-  constexpr int kF = 16, kDq = 17, kBw = 30, kVl = 31;
-  bool avx512 = (states & kZmm) == kZmm && bit(seven.b, kF) && bit(seven.b, kDq) &&
-                bit(seven.b, kBw) && bit(seven.b, kVl);
-  return avx512 ? bn_avx512 : bn_avx2;
+  bool xgetbv_allowed = bit(one.c, X86Features::kOsxsave);
+  return isa_of({one.c, seven.b, xgetbv_allowed ? saved_states() : 0});
 }
 
 #elif defined(__aarch64__)
@@ -78,6 +69,15 @@ int64_t read_l2() {
 }
 
 }  // namespace
+
+int isa_of(X86Features f) {
+  using X = X86Features;
+  bool avx2 = bit(f.leaf1_c, X::kAvx) && bit(f.leaf1_c, X::kFma) && bit(f.leaf1_c, X::kF16c) &&
+              bit(f.leaf7_b, X::kAvx2) && (f.xcr0 & X::kYmm) == X::kYmm;
+  bool avx512 = avx2 && bit(f.leaf7_b, X::kF) && bit(f.leaf7_b, X::kDq) && bit(f.leaf7_b, X::kBw) &&
+                bit(f.leaf7_b, X::kVl) && (f.xcr0 & X::kZmm) == X::kZmm;
+  return avx512 ? bn_avx512 : avx2 ? bn_avx2 : bn_scalar;
+}
 
 int best_isa() {
   static const int best = detect();

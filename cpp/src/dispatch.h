@@ -4,6 +4,22 @@
 
 namespace bn {
 
+// What CPUID and XCR0 say of an x86-64 CPU and its operating system.
+struct X86Features {
+  unsigned leaf1_c, leaf7_b, xcr0;
+
+  // Bits of leaf 1, ECX.
+  static constexpr int kFma = 12, kOsxsave = 27, kAvx = 28, kF16c = 29;
+  // Bits of leaf 7, EBX; the last four are AVX-512's.
+  static constexpr int kAvx2 = 5, kF = 16, kDq = 17, kBw = 30, kVl = 31;
+  // Masks of XCR0: the state of xmm and ymm registers, and that of masks and zmm registers.
+  static constexpr unsigned kYmm = 0x6, kZmm = 0xe6;
+};
+
+// The best bn_isa for these: all features that the compiler flags of its kernels allow
+// (cmake/InstructionSets.cmake) are there, and the registers are saved.
+int isa_of(X86Features features);
+
 // The best bn_isa of CPU and operating system. Detected once.
 int best_isa();
 

@@ -3,6 +3,8 @@
 #pragma once
 #include <stdint.h>
 
+#include "fma.h"
+
 // BN_INLINE: of functions; BN_ALWAYS: of lambdas that hold the body of a loop.
 #if defined(_MSC_VER) && !defined(__clang__)
 #define BN_INLINE static __forceinline
@@ -37,8 +39,14 @@ using Element = typename ElementOf<S>::type;
 struct All {};
 
 // The scalar forms of words of the vector vocabulary (simd/scalar.h).
+#if defined(__FMA__) || defined(__aarch64__)
+BN_INLINE float fma(float x, float y, float z) { return __builtin_fmaf(x, y, z); }
 BN_INLINE double fma(double x, double y, double z) { return __builtin_fma(x, y, z); }
-BN_INLINE double fnma(double x, double y, double z) { return __builtin_fma(-x, y, z); }
+#else
+BN_INLINE float fma(float x, float y, float z) { return exact_fma(x, y, z); }
+BN_INLINE double fma(double x, double y, double z) { return exact_fma(x, y, z); }
+#endif
+BN_INLINE double fnma(double x, double y, double z) { return fma(-x, y, z); }
 BN_INLINE double clamp0(double x) { return x < 0 ? 0 : x; }
 
 BN_INLINE int64_t min(int64_t a, int64_t b) { return a < b ? a : b; }

@@ -25,6 +25,36 @@ TEST(Dispatch, KnowsOnlyWhatThisMachineHas) {
   }
 }
 
+using X = bn::X86Features;
+
+constexpr unsigned bits() { return 0; }
+template <class... Rest>
+constexpr unsigned bits(int first, Rest... rest) {
+  return 1u << first | bits(rest...);
+}
+
+// Every single thing a tier needs takes it away when it is missing.
+TEST(Dispatch, ATierNeedsAllItsFeaturesAndSavedRegisters) {
+  constexpr X kAll = {bits(X::kFma, X::kOsxsave, X::kAvx, X::kF16c),
+                      bits(X::kAvx2, X::kF, X::kDq, X::kBw, X::kVl), X::kZmm};
+  EXPECT_EQ(bn_avx512, bn::isa_of(kAll));
+  EXPECT_EQ(bn_scalar, bn::isa_of({0, 0, 0}));
+  for (int i : {X::kFma, X::kAvx, X::kF16c}) {
+    EXPECT_EQ(bn_scalar, bn::isa_of({kAll.leaf1_c & ~bits(i), kAll.leaf7_b, kAll.xcr0})) << i;
+  }
+  EXPECT_EQ(bn_scalar, bn::isa_of({kAll.leaf1_c, kAll.leaf7_b & ~bits(X::kAvx2), kAll.xcr0}));
+  for (int i : {X::kF, X::kDq, X::kBw, X::kVl}) {
+    EXPECT_EQ(bn_avx2, bn::isa_of({kAll.leaf1_c, kAll.leaf7_b & ~bits(i), kAll.xcr0})) << i;
+  }
+  // The CPU can and the system does not save: xmm 1, ymm 2, masks and the two halves of zmm 5 to 7.
+  for (int i : {1, 2}) {
+    EXPECT_EQ(bn_scalar, bn::isa_of({kAll.leaf1_c, kAll.leaf7_b, kAll.xcr0 & ~bits(i)})) << i;
+  }
+  for (int i : {5, 6, 7}) {
+    EXPECT_EQ(bn_avx2, bn::isa_of({kAll.leaf1_c, kAll.leaf7_b, kAll.xcr0 & ~bits(i)})) << i;
+  }
+}
+
 // BN_EXPECT_ISA: the bn_isa of an emulated CPU, of which the system's own account is not true.
 TEST(Dispatch, FindsWhatTheEmulatedCpuHas) {
   const char* expected = std::getenv("BN_EXPECT_ISA");

@@ -122,16 +122,14 @@ template <class E>
 static inline Vec<E> root(Vec<E> x) {
   BN_LANES(root1(x.v[i]));
 }
-static inline float fma1(float x, float y, float z) { return __builtin_fmaf(x, y, z); }
-static inline double fma1(double x, double y, double z) { return __builtin_fma(x, y, z); }
 // x * y + z and z - x * y, rounded once.
 template <class E>
 static inline Vec<E> fma(Vec<E> x, Vec<E> y, Vec<E> z) {
-  BN_LANES(fma1(x.v[i], y.v[i], z.v[i]));
+  BN_LANES(bn::fma(x.v[i], y.v[i], z.v[i]));
 }
 template <class E>
 static inline Vec<E> fnma(Vec<E> x, Vec<E> y, Vec<E> z) {
-  BN_LANES(fma1(-x.v[i], y.v[i], z.v[i]));
+  BN_LANES(bn::fma(-x.v[i], y.v[i], z.v[i]));
 }
 // x < 0 ? 0 : x, so NaN stays NaN.
 template <class E>

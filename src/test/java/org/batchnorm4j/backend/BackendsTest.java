@@ -8,7 +8,9 @@ import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.List;
+import java.util.Locale;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -38,7 +40,6 @@ class BackendsTest {
         "backend=java|java backend, because the native library is not used: switched off",
         "backend=native|native backend",
         "backend=fast|IllegalArgumentException: system property org.batchnorm4j.backend must be one of: auto, native, java; but got \"fast\"",
-        "isa=scalar|native backend, scalar",
         "isa=sse9|IllegalArgumentException: system property org.batchnorm4j.isa must be one of: auto, avx512, avx2, neon, scalar; but got \"sse9\"",
         "threads=3|up to 3 threads",
         "threads=0|IllegalArgumentException: system property org.batchnorm4j.threads must be one of: whole numbers from 1; but got \"0\""
@@ -48,6 +49,25 @@ class BackendsTest {
     assertEquals(2, lines.size(), lines::toString);
     for (String line : lines) {
       assertTrue(line.contains(expected), line);
+    }
+  }
+
+  /**
+   * Each instruction set this CPU has can be asked for; one that it lacks is a cap above the best.
+   */
+  @Test
+  void anInstructionSetIsTheMostThatIsUsed() throws Exception {
+    Isa best = Collections.max(Backends.supportedIsas());
+    for (Isa cap : Isa.values()) {
+      Isa used =
+          Backends.supportedIsas().contains(cap)
+              ? cap
+              : cap.compareTo(best) > 0 ? best : Isa.SCALAR;
+      String option = "-Dorg.batchnorm4j.isa=" + cap.name().toLowerCase(Locale.ROOT);
+      String expected = "native backend, " + used.name().toLowerCase(Locale.ROOT) + ",";
+      for (String line : show(List.of(option), classPath())) {
+        assertTrue(line.contains(expected), option + " gave: " + line);
+      }
     }
   }
 
@@ -73,6 +93,9 @@ class BackendsTest {
       throws IOException, InterruptedException {
     List<String> command = new ArrayList<>();
     command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
+    if (Runtime.version().feature() >= 24) {
+      command.add("--enable-native-access=ALL-UNNAMED"); // else it warns, and lines are counted
+    }
     command.addAll(options);
     command.add("-cp");
     command.add(String.join(File.pathSeparator, classPath));

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Builds the native library for every platform this machine has a compiler for, and puts them where
+# the release profile makes classifier jars of them: target/natives/<platform>. What another machine
+# built, such as a Mac, is put there by hand or by CI, and stays.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+package=org/batchnorm4j/backend/jni
+
+build() {
+  mvn -q -B -Djavacpp.platform="$1" process-classes
+  rm -rf "target/natives/$1"
+  mkdir -p "target/natives/$1/$package"
+  cp -R "target/classes/$package/$1" "target/natives/$1/$package/"
+}
+
+case "$(uname -s)-$(uname -m)" in
+  Linux-x86_64)
+    build linux-x86_64
+    if command -v aarch64-linux-gnu-g++ >/dev/null; then build linux-arm64; fi
+    if command -v x86_64-w64-mingw32-g++-posix >/dev/null; then build windows-x86_64; fi
+    ;;
+  Linux-aarch64) build linux-arm64 ;;
+  Darwin-x86_64) build macosx-x86_64 ;;
+  Darwin-arm64) build macosx-arm64 ;;
+  *)
+    echo "natives.sh: nothing is known of $(uname -s) on $(uname -m)" >&2
+    exit 1
+    ;;
+esac
