@@ -446,6 +446,20 @@ int bn_inference(int isa, int threads, int dtype, int layout, int64_t n, int64_t
                        nullptr, prepare);
 }
 
+int bn_inference_from(int isa, int threads, int dtype, int layout, int64_t n, int64_t c, int64_t s,
+                      int activation, double slope, const void* x_base, int64_t x, int64_t x_pitch,
+                      const void* residual_base, int64_t residual, int64_t residual_pitch,
+                      void* y_base, int64_t y, int64_t y_pitch, const void* running_mean,
+                      const void* running_var, const void* weight, const void* bias, double eps) {
+  // By integers: pointer arithmetic on a null base would be undefined.
+  auto at = [](const void* base, int64_t bytes) {
+    return reinterpret_cast<void*>(reinterpret_cast<uintptr_t>(base) + (uintptr_t)bytes);
+  };
+  return bn_inference(isa, threads, dtype, layout, n, c, s, activation, slope, at(x_base, x),
+                      x_pitch, at(residual_base, residual), residual_pitch, at(y_base, y), y_pitch,
+                      running_mean, running_var, weight, bias, eps);
+}
+
 int bn_normalize(int isa, int threads, int dtype, int layout, int64_t n, int64_t c, int64_t s,
                  int activation, double slope, const void* x, int64_t x_pitch, const void* residual,
                  int64_t residual_pitch, void* y, int64_t y_pitch, const void* mean,

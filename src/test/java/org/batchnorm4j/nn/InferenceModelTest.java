@@ -325,8 +325,8 @@ class InferenceModelTest {
     refused("out has shape [3, 10], expected [N, 2]", () -> model.forward(x, x));
     refused("out has 4 samples, but x has 3", () -> model.forward(x, Tensor.zeros(4, 2)));
     refused(
-        "x is F64, but InferenceModel computes in F32; call to(DType.F32) first",
-        () -> model.forward(Tensor.zeros(DType.F64, 3, 10), out));
+        "x must be F32, F64, BF16 or F16, but is I64: counters are no samples",
+        () -> model.forward(Tensor.zeros(DType.I64, 3, 10), out));
     refused(
         "x must be contiguous and channels first, but is Tensor(F32 [3, 10], channels_first); call"
             + " to(MemoryFormat.CHANNELS_FIRST) first",
