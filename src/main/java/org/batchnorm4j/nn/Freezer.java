@@ -143,7 +143,11 @@ final class Freezer {
       return new Value(x.buffer, shape);
     }
     if (layer instanceof Linear linear) {
-      Step step = new DenseStep(linear, Math.toIntExact(x.shape.size() / linear.inFeatures()));
+      int rows = Math.toIntExact(x.shape.size() / linear.inFeatures());
+      Step step =
+          SmallDenseStep.isFor(linear)
+              ? new SmallDenseStep(linear, rows, SmallDenseStep.bestIsa())
+              : new DenseStep(linear, rows);
       linear.close();
       return apply(step, x, shape);
     }

@@ -9,7 +9,7 @@ import org.jspecify.annotations.Nullable;
 /**
  * The C functions of {@code cpp/include/batchnorm4j.h}, one static native each: addresses in,
  * status out. No checks, no state; {@link NativeLibrary} loads it, {@code NativeBackend} is its
- * only caller but for memory.
+ * only caller but for memory and small products.
  */
 @Platform(
     include = "batchnorm4j.h",
@@ -315,4 +315,18 @@ public final class BatchNormNative {
       @Cast("int64_t") long dxPitch,
       @Cast("void*") long dresidual,
       @Cast("int64_t") long dresidualPitch);
+
+  /** Products of rows on the heap with a few weights; arrays are held until the call returns. */
+  @CriticalRegion
+  public static native int bn_dense(
+      int isa,
+      @Cast("int64_t") long rows,
+      @Cast("int64_t") long in,
+      @Cast("int64_t") long out,
+      @Cast("const float*") float[] x,
+      @Cast("int64_t") long xAt,
+      @Cast("const float*") long weight,
+      @Cast("const float*") long bias,
+      @Cast("float*") float[] y,
+      @Cast("int64_t") long yAt);
 }
