@@ -462,7 +462,7 @@ int bn_inference_from(int isa, int threads, int dtype, int layout, int64_t n, in
 }
 
 int bn_dense(int isa, int64_t rows, int64_t in, int64_t out, const float* x, int64_t x_at,
-             const float* w, const float* bias, float* y, int64_t y_at) {
+             const float* w, const float* bias, int relu, float* y, int64_t y_at) {
   constexpr int64_t kMost = int64_t{1} << 31;
   bool ok = x != nullptr && w != nullptr && bias != nullptr && y != nullptr && rows >= 0 &&
             in >= 0 && out >= 0 && x_at >= 0 && y_at >= 0 && rows < kMost && in < kMost &&
@@ -475,7 +475,7 @@ int bn_dense(int isa, int64_t rows, int64_t in, int64_t out, const float* x, int
   if (ok && isa == bn_neon) dense = bn::dense_neon;
 #endif
   if (dense == nullptr) return bn_bad_argument;
-  dense(rows, in, out, x + x_at, w, bias, y + y_at);
+  dense(rows, in, out, x + x_at, w, bias, relu != 0, y + y_at);
   return bn_ok;
 }
 

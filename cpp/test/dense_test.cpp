@@ -26,7 +26,8 @@ TEST(Dense, IsOneFmaAfterAnother) {
         int64_t in = 9, pitch = (out + 15) / 16 * 16, x_at = 3, y_at = 2;
         std::vector<float> x = values(x_at + rows * in, 1), bias = values(pitch, 2);
         std::vector<float> w = values(in * pitch, 3), y((size_t)(y_at + rows * out), 9.f);
-        ASSERT_EQ(bn_ok, bn_dense(isa, rows, in, out, x.data(), x_at, w.data(), bias.data(),
+        int relu = (int)(rows % 2);
+        ASSERT_EQ(bn_ok, bn_dense(isa, rows, in, out, x.data(), x_at, w.data(), bias.data(), relu,
                                   y.data(), y_at));
         for (int64_t r = 0; r < rows; r++) {
           for (int64_t o = 0; o < out; o++) {
@@ -34,6 +35,7 @@ TEST(Dense, IsOneFmaAfterAnother) {
             for (int64_t i = 0; i < in; i++) {
               sum = std::fma(x[(size_t)(x_at + r * in + i)], w[(size_t)(i * pitch + o)], sum);
             }
+            if (relu != 0 && sum < 0) sum = 0;
             ASSERT_EQ(sum, y[(size_t)(y_at + r * out + o)])
                 << "isa " << isa << ", out " << out << ", row " << r << ", output " << o;
           }
@@ -48,13 +50,13 @@ TEST(Dense, IsOneFmaAfterAnother) {
 TEST(Dense, RefusesWhatIsUnknownOrMissing) {
   float x[16] = {}, y[16] = {};
   int best = bn_detect_isa();
-  EXPECT_EQ(bn_bad_argument, bn_dense(bn_scalar, 1, 1, 1, x, 0, x, x, y, 0));
-  EXPECT_EQ(bn_bad_argument, bn_dense(4, 1, 1, 1, x, 0, x, x, y, 0));
-  EXPECT_EQ(bn_bad_argument, bn_dense(best, -1, 1, 1, x, 0, x, x, y, 0));
-  EXPECT_EQ(bn_bad_argument, bn_dense(best, 1, 1, 1, x, -1, x, x, y, 0));
-  EXPECT_EQ(bn_bad_argument, bn_dense(best, 1, 1, 1, nullptr, 0, x, x, y, 0));
-  EXPECT_EQ(bn_bad_argument, bn_dense(best, 1, 1, 1, x, 0, nullptr, x, y, 0));
-  EXPECT_EQ(bn_bad_argument, bn_dense(best, 1, 1, 1, x, 0, x, x, nullptr, 0));
+  EXPECT_EQ(bn_bad_argument, bn_dense(bn_scalar, 1, 1, 1, x, 0, x, x, 0, y, 0));
+  EXPECT_EQ(bn_bad_argument, bn_dense(4, 1, 1, 1, x, 0, x, x, 0, y, 0));
+  EXPECT_EQ(bn_bad_argument, bn_dense(best, -1, 1, 1, x, 0, x, x, 0, y, 0));
+  EXPECT_EQ(bn_bad_argument, bn_dense(best, 1, 1, 1, x, -1, x, x, 0, y, 0));
+  EXPECT_EQ(bn_bad_argument, bn_dense(best, 1, 1, 1, nullptr, 0, x, x, 0, y, 0));
+  EXPECT_EQ(bn_bad_argument, bn_dense(best, 1, 1, 1, x, 0, nullptr, x, 0, y, 0));
+  EXPECT_EQ(bn_bad_argument, bn_dense(best, 1, 1, 1, x, 0, x, x, 0, nullptr, 0));
 }
 
 // The base may be null, or an array that the bytes lead into.

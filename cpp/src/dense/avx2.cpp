@@ -10,6 +10,6 @@ constexpr int kSums = 4;  // of 16 registers, two to a vector
 }  // namespace bn::avx2
 
 void bn::dense_avx2(int64_t rows, int64_t in, int64_t out, const float* x, const float* w,
-                    const float* bias, float* y) {
-  avx2::dense(rows, in, out, x, w, bias, y);
+                    const float* bias, bool relu, float* y) {
+  avx2::dense(rows, in, out, x, w, bias, relu, y);
 }

@@ -7,7 +7,7 @@
 namespace bn {
 
 using Dense = void(int64_t rows, int64_t in, int64_t out, const float* x, const float* w,
-                   const float* bias, float* y);
+                   const float* bias, bool relu, float* y);
 
 Dense dense_avx2, dense_avx512, dense_neon;
 

@@ -10,6 +10,6 @@ constexpr int kSums = 4;  // of 32 registers, four to a vector
 }  // namespace bn::neon
 
 void bn::dense_neon(int64_t rows, int64_t in, int64_t out, const float* x, const float* w,
-                    const float* bias, float* y) {
-  neon::dense(rows, in, out, x, w, bias, y);
+                    const float* bias, bool relu, float* y) {
+  neon::dense(rows, in, out, x, w, bias, relu, y);
 }

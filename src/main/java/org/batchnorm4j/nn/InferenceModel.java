@@ -18,8 +18,10 @@ import org.jspecify.annotations.Nullable;
  * memory of their own; it is kept for the next calls. In steady state a call allocates nothing, but
  * for some small objects where the network has an instance, group or layer norm.
  *
- * <p>Samples do not influence one another; but how many there are may change the last bit of a
- * result, because a few rows are multiplied in another order than many.
+ * <p>Samples do not influence one another. Networks of batch norms, functions and Linears of up to
+ * 16 384 weights give the same bits whatever the batch, natively and in Java; for larger Linears
+ * and convolutions the number of samples may change the last bit of a result, because a few rows
+ * are multiplied in another order than many.
  *
  * <p>{@link #close} gives the memory back; calls that are under way finish, later ones are an
  * {@link IllegalStateException}.

@@ -8,9 +8,10 @@ import org.batchnorm4j.tensor.Tensor;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A Linear whose weights stay in the cache, where a call into OpenBLAS would take longer than the
- * product. An output is its bias and then one fma for each input, in order, in Java and in native
- * code: the bits depend neither on that nor on the number of rows.
+ * A Linear, and a ReLU behind it where there is one, whose weights stay in the cache, where a call
+ * into OpenBLAS would take longer than the product. An output is its bias and then one fma for each
+ * input, in order, in Java and in native code: the bits depend neither on that nor on the number of
+ * rows.
  */
 final class SmallDenseStep implements Step {
   private static final int MOST_WEIGHTS = 1 << 14;
@@ -23,6 +24,7 @@ final class SmallDenseStep implements Step {
   private final int in;
   private final int out;
   private final int rowsPerSample;
+  private final boolean relu;
 
   /** The instruction set of the native kernel, or null to compute in Java. */
   private final @Nullable Isa isa;
@@ -50,11 +52,13 @@ final class SmallDenseStep implements Step {
    * A step with the values of {@code linear}, copied.
    *
    * @param rowsPerSample how many rows of {@code inFeatures} a sample has
+   * @param relu whether a ReLU follows, which this step does too
    */
-  SmallDenseStep(Linear linear, int rowsPerSample, @Nullable Isa isa) {
+  SmallDenseStep(Linear linear, int rowsPerSample, boolean relu, @Nullable Isa isa) {
     in = linear.inFeatures();
     out = linear.outFeatures();
     this.rowsPerSample = rowsPerSample;
+    this.relu = relu;
     this.isa = isa;
     float[] values = linear.weight().value().toFloatArray();
     byInput = new float[in][out];
@@ -109,6 +113,7 @@ final class SmallDenseStep implements Step {
                 (long) r * in,
                 nativeWeight.address(),
                 nativeBias.address(),
+                relu ? 1 : 0,
                 y,
                 (long) r * out);
         if (status != 0) {
@@ -135,7 +140,16 @@ final class SmallDenseStep implements Step {
         for (int i = 0; i < in; i++) {
           addProduct(x[r * in + i], byInput[i], sums);
         }
+        if (relu) {
+          clamp(sums);
+        }
         System.arraycopy(sums, 0, y, r * out, out);
+      }
+    }
+
+    private static void clamp(float[] sums) {
+      for (int o = 0; o < sums.length; o++) {
+        sums[o] = sums[o] < 0 ? 0 : sums[o];
       }
     }
 

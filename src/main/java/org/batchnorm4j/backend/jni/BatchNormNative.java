@@ -327,6 +327,7 @@ public final class BatchNormNative {
       @Cast("int64_t") long xAt,
       @Cast("const float*") long weight,
       @Cast("const float*") long bias,
+      int relu,
       @Cast("float*") float[] y,
       @Cast("int64_t") long yAt);
 }
