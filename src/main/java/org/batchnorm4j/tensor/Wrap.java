@@ -37,7 +37,6 @@ final class Wrap {
     }
     // Without the native library nothing needs addresses, and JavaCPP cannot tell them.
     long address = NativeLibrary.isLoaded() ? new Pointer(view).address() : 0;
-    checkAligned(name, address, dtype);
     return Memory.wrap(elements, address, null);
   }
 

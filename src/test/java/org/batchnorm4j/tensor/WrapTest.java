@@ -181,9 +181,9 @@ class WrapTest {
   }
 
   @Test
-  void refusesAddressesThatAreNoMultiples() {
-    assumeTrue(NativeLibrary.isLoaded(), "addresses are known to native code only");
-    ByteBuffer odd = direct(9).position(1);
+  void refusesPointersThatAreNoMultiples() {
+    assumeTrue(NativeLibrary.isLoaded(), "without the native library there are no pointers");
+    BytePointer odd = new BytePointer(9).position(1);
     String message =
         assertThrows(IllegalArgumentException.class, () -> Tensor.wrap(odd, DType.F32, 2))
             .getMessage();
