@@ -35,19 +35,28 @@ function(bn_add_kernels target)
   foreach(isa IN LISTS isas)
     foreach(type IN ITEMS f32 f64 bf16 f16)
       set(name kernels_${isa}_${type})
-      add_library(${name} OBJECT src/kernels/${isa}.cpp)
-      target_compile_features(${name} PRIVATE cxx_std_17)
-      set_target_properties(${name} PROPERTIES
-        POSITION_INDEPENDENT_CODE ON
-        CXX_EXTENSIONS OFF
-        CXX_VISIBILITY_PRESET hidden
-        VISIBILITY_INLINES_HIDDEN ON)
-      bn_set_warnings(${name})
+      bn_add_objects(${target} ${name} src/kernels/${isa}.cpp ${BN_FLAGS_${isa}} ${quick})
       target_compile_definitions(${name} PRIVATE BN_STORAGE=${BN_STORAGE_${type}} BN_TABLE=${name})
-      target_compile_options(${name} PRIVATE
-        -ffp-contract=off -fno-math-errno -fno-trapping-math -fno-exceptions -fno-rtti
-        ${BN_FLAGS_${isa}} ${quick})
-      target_sources(${target} PRIVATE $<TARGET_OBJECTS:${name}>)
     endforeach()
+    # Without fma, Java is as fast.
+    if(NOT isa STREQUAL scalar)
+      bn_add_objects(${target} dense_${isa} src/dense/${isa}.cpp ${BN_FLAGS_${isa}} ${quick})
+      target_compile_definitions(dense_${isa} PRIVATE BN_STORAGE=float)
+    endif()
   endforeach()
+endfunction()
+
+# A source that is compiled with flags of its own (the remaining arguments).
+function(bn_add_objects target name source)
+  add_library(${name} OBJECT ${source})
+  target_compile_features(${name} PRIVATE cxx_std_17)
+  set_target_properties(${name} PROPERTIES
+    POSITION_INDEPENDENT_CODE ON
+    CXX_EXTENSIONS OFF
+    CXX_VISIBILITY_PRESET hidden
+    VISIBILITY_INLINES_HIDDEN ON)
+  bn_set_warnings(${name})
+  target_compile_options(${name} PRIVATE
+    -ffp-contract=off -fno-math-errno -fno-trapping-math -fno-exceptions -fno-rtti ${ARGN})
+  target_sources(${target} PRIVATE $<TARGET_OBJECTS:${name}>)
 endfunction()

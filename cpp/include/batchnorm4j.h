@@ -64,6 +64,15 @@ BN_API int bn_inference(int isa, int threads, int dtype, int layout, int64_t n, 
                         const void* running_mean, const void* running_var, const void* weight,
                         const void* bias, double eps);
 
+/* bn_inference of data arrays that are given as a base and the bytes from there on, as callers have
+ * them whose arrays move between calls. Where a base is null the bytes are an address. */
+BN_API int bn_inference_from(int isa, int threads, int dtype, int layout, int64_t n, int64_t c,
+                             int64_t s, int activation, double slope, const void* x_base, int64_t x,
+                             int64_t x_pitch, const void* residual_base, int64_t residual,
+                             int64_t residual_pitch, void* y_base, int64_t y, int64_t y_pitch,
+                             const void* running_mean, const void* running_var, const void* weight,
+                             const void* bias, double eps);
+
 /* y = act((x - mean) * (weight / sqrt(var + eps)) + bias + residual) with the batch's mean and
  * biased variance. Writes mean, mean_low (the part of the mean that its type cannot hold) and
  * inv_std = 1 / sqrt(var + eps); moves running_mean and running_var (both or neither null) by
@@ -123,6 +132,14 @@ BN_API int bn_input_gradient(int isa, int threads, int dtype, int layout, int64_
                              const void* mean_low, const void* inv_std, const double* sum_dy,
                              const double* dot, double count, void* dx, int64_t dx_pitch,
                              void* dresidual, int64_t dresidual_pitch);
+
+/* y = x w + bias, or 0 where relu is not 0 and that is less than 0: rows of `in` values from x +
+ * x_at on to rows of `out` values from y + y_at on. w is by input and then output; its rows, and
+ * bias, are padded with zeros to a multiple of 16 outputs. For weights that fit the first-level
+ * cache. Not on bn_scalar, nor where x and y overlap.
+ */
+BN_API int bn_dense(int isa, int64_t rows, int64_t in, int64_t out, const float* x, int64_t x_at,
+                    const float* w, const float* bias, int relu, float* y, int64_t y_at);
 
 #ifdef __cplusplus
 }

@@ -5,6 +5,7 @@
 #include <initializer_list>
 
 #include "batchnorm4j.h"
+#include "dense/dense.h"
 #include "dispatch.h"
 #include "schedule.h"
 #include "stores.h"
@@ -411,6 +412,38 @@ int bn_inference(int isa, int threads, int dtype, int layout, int64_t n, int64_t
   bn::PrepareInference prepare = {eps, running_var, nullptr, weight, bias};
   return bn::normalize(call, {x, x_pitch}, {residual, residual_pitch}, {y, y_pitch}, running_mean,
                        nullptr, prepare);
+}
+
+int bn_inference_from(int isa, int threads, int dtype, int layout, int64_t n, int64_t c, int64_t s,
+                      int activation, double slope, const void* x_base, int64_t x, int64_t x_pitch,
+                      const void* residual_base, int64_t residual, int64_t residual_pitch,
+                      void* y_base, int64_t y, int64_t y_pitch, const void* running_mean,
+                      const void* running_var, const void* weight, const void* bias, double eps) {
+  // By integers: pointer arithmetic on a null base would be undefined.
+  auto at = [](const void* base, int64_t bytes) {
+    return reinterpret_cast<void*>(reinterpret_cast<uintptr_t>(base) + (uintptr_t)bytes);
+  };
+  return bn_inference(isa, threads, dtype, layout, n, c, s, activation, slope, at(x_base, x),
+                      x_pitch, at(residual_base, residual), residual_pitch, at(y_base, y), y_pitch,
+                      running_mean, running_var, weight, bias, eps);
+}
+
+int bn_dense(int isa, int64_t rows, int64_t in, int64_t out, const float* x, int64_t x_at,
+             const float* w, const float* bias, int relu, float* y, int64_t y_at) {
+  constexpr int64_t kMost = int64_t{1} << 31;
+  bool ok = x != nullptr && w != nullptr && bias != nullptr && y != nullptr && rows >= 0 &&
+            in >= 0 && out >= 0 && x_at >= 0 && y_at >= 0 && rows < kMost && in < kMost &&
+            out < kMost && isa <= bn::best_isa();
+  bn::Dense* dense = nullptr;
+#if defined(__x86_64__)
+  if (ok && isa == bn_avx512) dense = bn::dense_avx512;
+  if (ok && isa == bn_avx2) dense = bn::dense_avx2;
+#elif defined(__aarch64__)
+  if (ok && isa == bn_neon) dense = bn::dense_neon;
+#endif
+  if (dense == nullptr) return bn_bad_argument;
+  dense(rows, in, out, x + x_at, w, bias, relu != 0, y + y_at);
+  return bn_ok;
 }
 
 int bn_normalize(int isa, int threads, int dtype, int layout, int64_t n, int64_t c, int64_t s,

@@ -15,7 +15,7 @@ import org.jspecify.annotations.Nullable;
  * one tensor may serve as several of the per-channel inputs.
  *
  * <p>Thread-safe: calls on tensors that no other call writes may run at the same time. No call
- * allocates in steady state.
+ * allocates in steady state, but for one small object where data lies on the heap.
  */
 public sealed interface BatchNormBackend permits NativeBackend, JavaBackend {
 

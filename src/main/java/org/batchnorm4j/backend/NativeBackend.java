@@ -62,6 +62,18 @@ public final class NativeBackend implements BatchNormBackend {
       double eps) {
     InUse.acquire(x, residual, y, runningMean, runningVar, weight, bias);
     try {
+      if (x.address() == 0 || y.address() == 0 || residual != null && residual.address() == 0) {
+        HeapInference heap =
+            new HeapInference(
+                isa, problem, x, residual, y, runningMean, runningVar, weight, bias, eps);
+        if (heap.isPossible()) {
+          check(heap.run());
+        } else {
+          Backends.javaBackend()
+              .inference(problem, x, residual, y, runningMean, runningVar, weight, bias, eps);
+        }
+        return;
+      }
       check(
           BatchNormNative.bn_inference(
               isa.ordinal(),
@@ -393,7 +405,18 @@ public final class NativeBackend implements BatchNormBackend {
   }
 
   private static long address(@Nullable Tensor t) {
-    return t == null ? 0 : t.address();
+    if (t == null) {
+      return 0;
+    }
+    long address = t.address();
+    if (address == 0) {
+      throw new IllegalArgumentException(
+          t
+              + " lies where native code cannot go, on the heap or in a MemorySegment that another"
+              + " thread may close; the native backend takes that for the data of inference only:"
+              + " copy it with to(DType), or use Backends.javaBackend()");
+    }
+    return address;
   }
 
   private static long pitch(@Nullable Tensor t) {

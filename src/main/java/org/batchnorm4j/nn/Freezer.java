@@ -112,11 +112,15 @@ final class Freezer {
     for (int i = 0; i < layers.size(); i++) {
       Module next = i + 1 < layers.size() ? layers.get(i + 1) : null;
       Module folded = fold(layers.get(i), next, value.shape);
-      if (folded == null) {
-        value = freeze(layers.get(i).copy(), value);
+      Module layer = folded == null ? layers.get(i).copy() : folded;
+      i += folded == null ? 0 : 1;
+      Module behind = i + 1 < layers.size() ? layers.get(i + 1) : null;
+      if (layer instanceof Linear linear && SmallDenseStep.isFor(linear)) {
+        boolean relu = behind instanceof ReLU;
+        i += relu ? 1 : 0;
+        value = freezeSmall(linear, relu, value);
       } else {
-        value = freeze(folded, value);
-        i++;
+        value = freeze(layer, value);
       }
     }
     return value;
@@ -143,7 +147,7 @@ final class Freezer {
       return new Value(x.buffer, shape);
     }
     if (layer instanceof Linear linear) {
-      Step step = new DenseStep(linear, Math.toIntExact(x.shape.size() / linear.inFeatures()));
+      Step step = new DenseStep(linear, rows(linear, x));
       linear.close();
       return apply(step, x, shape);
     }
@@ -166,6 +170,18 @@ final class Freezer {
       return freezeResidual(residual, x);
     }
     return apply(new ModuleStep(layer, x.shape), x, shape);
+  }
+
+  private Value freezeSmall(Linear linear, boolean relu, Value x) {
+    Shape shape = linear.outputShape(x.shape);
+    Step step = new SmallDenseStep(linear, rows(linear, x), relu, SmallDenseStep.bestIsa());
+    linear.close();
+    return apply(step, x, shape);
+  }
+
+  /** How many rows of its inputs a sample has. */
+  private static int rows(Linear linear, Value x) {
+    return Math.toIntExact(x.shape.size() / linear.inFeatures());
   }
 
   private Value freezeBatchNorm(BatchNorm bn, Value x) {

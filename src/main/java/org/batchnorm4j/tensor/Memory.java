@@ -28,18 +28,43 @@ final class Memory {
   private static final Cleaner CLEANER = Cleaner.create();
 
   private final Buffer elements;
-  private final long address;
+  private final @Nullable Object array;
+  private final long place;
   private final @Nullable Block block;
+  private final @Nullable Lender lender;
   private final boolean counted;
   private volatile boolean exported;
 
   /** The number of calls under way, and {@link #CLOSED}. */
   private final AtomicInteger users = new AtomicInteger();
 
-  private Memory(Buffer elements, long address, @Nullable Block block, boolean counted) {
+  /** Whoever else may end the memory, and has to be asked before each use of it. */
+  interface Lender {
+    /**
+     * Keeps the memory until {@link #release}.
+     *
+     * @throws IllegalStateException if it is gone
+     */
+    void acquire();
+
+    void release();
+
+    /** Whether native code may use the memory between the two, on the calling thread. */
+    boolean isAddressable();
+  }
+
+  private Memory(
+      Buffer elements,
+      @Nullable Object array,
+      long place,
+      @Nullable Block block,
+      @Nullable Lender lender,
+      boolean counted) {
     this.elements = elements;
-    this.address = address;
+    this.array = array;
+    this.place = place;
     this.block = block;
+    this.lender = lender;
     this.counted = counted;
   }
 
@@ -57,30 +82,35 @@ final class Memory {
       // alignedSlice rounds both ends inwards.
       ByteBuffer raw = ByteBuffer.allocateDirect((int) (size + 2 * ALIGNMENT));
       ByteBuffer aligned = raw.alignedSlice((int) ALIGNMENT).slice(0, (int) size);
-      return new Memory(typed(aligned, dtype), 0, null, false);
+      return new Memory(typed(aligned, dtype), null, 0, null, null, false);
     }
     long address = BatchNormNative.bn_alloc(Math.max(size, 1));
     if (address == 0) {
       throw new OutOfMemoryError("no memory for a tensor of " + size + " bytes");
     }
     Block block = new Block(address);
-    ByteBuffer bytes = new Window(address, size).asByteBuffer();
+    ByteBuffer bytes = bytesAt(address, size);
     // Views of a direct buffer keep it reachable, so its own reachability is that of all of them.
     CLEANER.register(bytes, block);
-    return new Memory(typed(bytes, dtype), address, block, size > UNCOUNTED_BYTES);
+    return new Memory(typed(bytes, dtype), null, address, block, null, size > UNCOUNTED_BYTES);
   }
 
-  /** A view on memory of the caller's: a direct buffer in native order, from position to limit. */
-  static Memory wrap(Buffer direct) {
-    Buffer elements = direct.slice();
-    long address = 0;
-    if (NativeLibrary.isLoaded()) {
-      address = new Pointer(elements).address();
-    }
-    return new Memory(elements, address, null, false);
+  /** Memory of the caller's outside the heap: the elements, and where the first one lies. */
+  static Memory wrap(Buffer elements, long address, @Nullable Lender lender) {
+    return new Memory(elements, null, address, null, lender, false);
   }
 
-  private static Buffer typed(ByteBuffer bytes, DType dtype) {
+  /** Memory of the caller's on the heap: the elements, and the bytes before the first one. */
+  static Memory wrap(Buffer elements, Object array, long bytes) {
+    return new Memory(elements, array, bytes, null, null, false);
+  }
+
+  /** Bytes at an address, which must stay valid as long as the buffer is used. */
+  static ByteBuffer bytesAt(long address, long size) {
+    return new Window(address, size).asByteBuffer();
+  }
+
+  static Buffer typed(ByteBuffer bytes, DType dtype) {
     ByteBuffer ordered = bytes.order(ByteOrder.nativeOrder());
     return switch (dtype) {
       case F32 -> ordered.asFloatBuffer();
@@ -90,9 +120,24 @@ final class Memory {
     };
   }
 
-  /** The address of the first byte; 0 where the native library is not loaded. */
+  /** The address of the first byte; 0 where native code cannot or must not go. */
   long address() {
-    return address;
+    return array == null && (lender == null || lender.isAddressable()) ? place : 0;
+  }
+
+  /** The array the elements lie in, or null where they are not on the heap. */
+  @Nullable Object array() {
+    return array;
+  }
+
+  /** Bytes from the beginning of the array to the first element, or from address 0. */
+  long place() {
+    return place;
+  }
+
+  /** Whether the two lie in one array, or both at known addresses: places can be compared. */
+  boolean isComparable(Memory other) {
+    return array == other.array && (array != null || place != 0 && other.place != 0);
   }
 
   /** The elements, in a buffer of their type. For use between acquire and release. */
@@ -118,6 +163,9 @@ final class Memory {
       if (isClosed()) {
         throw closed();
       }
+      if (lender != null) {
+        lender.acquire();
+      }
       return;
     }
     int seen;
@@ -130,7 +178,9 @@ final class Memory {
   }
 
   void release() {
-    if (counted && users.decrementAndGet() == CLOSED) {
+    if (lender != null) {
+      lender.release();
+    } else if (counted && users.decrementAndGet() == CLOSED) {
       free();
     }
   }

@@ -1,12 +1,13 @@
 package org.batchnorm4j.tensor;
 
 import java.nio.Buffer;
-import java.nio.ByteOrder;
 import java.nio.DoubleBuffer;
 import java.nio.FloatBuffer;
 import java.nio.LongBuffer;
 import java.nio.ShortBuffer;
 import java.util.Objects;
+import org.bytedeco.javacpp.Pointer;
+import org.jspecify.annotations.Nullable;
 
 /**
  * An n-dimensional array outside the Java heap: a {@link Shape}, a {@link DType}, a {@link
@@ -109,53 +110,118 @@ public final class Tensor implements AutoCloseable {
     return t;
   }
 
+  // -------------------------------------------------------- views of what the caller holds,
+  // uncopied
+
   /**
-   * An f32 view, without a copy, of a direct buffer in native order, from its position to its
-   * limit. The buffer's position stays where it is.
-   *
-   * @throws IllegalArgumentException if the buffer is not direct, is read-only, is not in native
-   *     order, or does not hold exactly the shape's elements
+   * An f32 view of a buffer, from its position to its limit: {@link #wrap(Buffer, DType, long...)}.
    */
   public static Tensor wrap(FloatBuffer buffer, long... shape) {
-    return wrap(buffer, MemoryFormat.CHANNELS_FIRST, Shape.of(shape));
+    return wrap(buffer, DType.F32, shape);
   }
 
   /** {@link #wrap(FloatBuffer, long...)} in a given memory format. */
   public static Tensor wrap(FloatBuffer buffer, MemoryFormat format, Shape shape) {
-    checkWrapped(buffer.isDirect(), buffer.isReadOnly(), buffer.order(), "FloatBuffer");
-    checkFormat(format, shape);
-    if (buffer.remaining() != shape.size()) {
-      throw new IllegalArgumentException(
-          "the FloatBuffer has "
-              + buffer.remaining()
-              + " elements from position to limit, shape "
-              + shape
-              + " needs "
-              + shape.size());
-    }
-    return new Tensor(
-        Memory.wrap(buffer), true, 0, shape, DType.F32, format, densePitch(format, shape));
+    return wrapped(Wrap.buffer(buffer, DType.F32, shape), DType.F32, format, shape);
   }
 
-  private static void checkWrapped(boolean direct, boolean readOnly, ByteOrder order, String what) {
-    if (!direct) {
+  /**
+   * A view, without a copy, of a buffer, from its position to its limit. Writing to one shows in
+   * the other; the buffer's position stays where it is. A direct buffer is kept from the garbage
+   * collector as long as the tensor is.
+   *
+   * <p>A read-only direct buffer makes a tensor that can only be read: as an output it is refused.
+   * Tensors on the heap are read and written by everything in Java; of the native kernels only
+   * inference takes them, in slices of well under a millisecond, between which the garbage
+   * collector can run.
+   *
+   * @param buffer a {@link FloatBuffer}, {@link java.nio.DoubleBuffer} or {@link
+   *     java.nio.ShortBuffer} of {@code dtype}, or a {@link java.nio.ByteBuffer}: direct, or on an
+   *     array that can be reached
+   * @param dtype the type of the elements; a ShortBuffer holds {@code BF16} or {@code F16}
+   * @throws IllegalArgumentException if the buffer is not as said, is not in native order, or does
+   *     not hold exactly the shape's elements
+   */
+  public static Tensor wrap(Buffer buffer, DType dtype, long... shape) {
+    Shape s = Shape.of(shape);
+    return wrapped(Wrap.buffer(buffer, dtype, s), dtype, MemoryFormat.CHANNELS_FIRST, s);
+  }
+
+  /**
+   * An f32 view, without a copy, of a part of an array; see {@link #wrap(Buffer, DType, long...)}
+   * for tensors on the heap.
+   *
+   * @param from the index of the first element
+   * @throws IllegalArgumentException if the array ends before the shape does
+   */
+  public static Tensor wrap(float[] array, int from, long... shape) {
+    return wrap(FloatBuffer.wrap(array), from, DType.F32, shape);
+  }
+
+  /** An f64 view, as {@link #wrap(float[], int, long...)}. */
+  public static Tensor wrap(double[] array, int from, long... shape) {
+    return wrap(DoubleBuffer.wrap(array), from, DType.F64, shape);
+  }
+
+  /**
+   * A view of 16-bit floats, as {@link #wrap(float[], int, long...)}.
+   *
+   * @param dtype {@code BF16} or {@code F16}
+   */
+  public static Tensor wrap(short[] array, int from, DType dtype, long... shape) {
+    return wrap(ShortBuffer.wrap(array), from, dtype, shape);
+  }
+
+  private static Tensor wrap(Buffer whole, int from, DType dtype, long... shape) {
+    long size = Shape.of(shape).size();
+    if (from < 0 || from > whole.capacity() - size) {
       throw new IllegalArgumentException(
-          "the " + what + " is on the heap; wrap a direct buffer, or copy with Tensor.of");
+          "the array has "
+              + whole.capacity()
+              + " elements, too few for the "
+              + size
+              + " from index "
+              + from
+              + " on");
     }
-    if (readOnly) {
-      throw new IllegalArgumentException(
-          "the " + what + " is read-only; a tensor must be writable");
-    }
-    if (order != ByteOrder.nativeOrder()) {
-      throw new IllegalArgumentException(
-          "the "
-              + what
-              + " is "
-              + order
-              + ", expected "
-              + ByteOrder.nativeOrder()
-              + ": call order(ByteOrder.nativeOrder()) on the ByteBuffer it was made from");
-    }
+    return wrap(whole.position(from).limit(from + (int) size), dtype, shape);
+  }
+
+  /**
+   * A view, without a copy, of what a JavaCPP pointer points to, from its position to its limit.
+   * Uses of a closed pointer are an {@link IllegalStateException}; closing it <em>while</em> a call
+   * uses it is up to the caller to avoid, as with anything in JavaCPP.
+   *
+   * @param pointer a {@code FloatPointer}, {@code DoublePointer}, {@code ShortPointer} or {@code
+   *     BytePointer}
+   * @throws IllegalArgumentException if the pointer is null, does not hold exactly the shape's
+   *     elements, or does not point to a multiple of their size
+   */
+  public static Tensor wrap(Pointer pointer, DType dtype, long... shape) {
+    Shape s = Shape.of(shape);
+    return wrapped(Wrap.pointer(pointer, dtype, s), dtype, MemoryFormat.CHANNELS_FIRST, s);
+  }
+
+  /**
+   * A view, without a copy, of a {@code java.lang.foreign.MemorySegment}, on JDK 22 and later. It
+   * ends with the segment's arena: from then on uses are an {@link IllegalStateException}, and so
+   * are those by a thread that the arena is not for. The native kernels take segments of confined
+   * arenas, the global arena and arrays; segments that another thread could close meanwhile are
+   * computed on in Java, with the same bits.
+   *
+   * @param memorySegment an {@code Object}, because this class is for JDK 17 too
+   * @throws UnsupportedOperationException on an earlier JDK
+   * @throws IllegalArgumentException if it is not a MemorySegment, does not hold exactly the
+   *     shape's elements, or does not begin at a multiple of their size
+   */
+  public static Tensor wrapSegment(Object memorySegment, DType dtype, long... shape) {
+    Shape s = Shape.of(shape);
+    return wrapped(Segments.memory(memorySegment, dtype, s), dtype, MemoryFormat.CHANNELS_FIRST, s);
+  }
+
+  private static Tensor wrapped(Memory memory, DType dtype, MemoryFormat format, Shape shape) {
+    checkFormat(format, shape);
+    return new Tensor(memory, true, 0, shape, dtype, format, densePitch(format, shape));
   }
 
   private static void checkFormat(MemoryFormat format, Shape shape) {
@@ -639,9 +705,29 @@ public final class Tensor implements AutoCloseable {
     memory.release();
   }
 
-  /** The address of the first element; 0 where the native library is not loaded. */
+  /** The address of the first element; 0 where native code cannot or must not go. */
   public long address() {
-    return memory.address() == 0 ? 0 : memory.address() + offset * dtype.bytes();
+    long start = memory.address();
+    return start == 0 ? 0 : start + offset * dtype.bytes();
+  }
+
+  /** The array on the heap that the elements lie in, or null where they do not. */
+  public @Nullable Object array() {
+    return memory.array();
+  }
+
+  /** Bytes from the beginning of the {@link #array} to the first element. */
+  public long arrayBytes() {
+    return place();
+  }
+
+  /** Whether the memory can only be read. */
+  public boolean isReadOnly() {
+    return memory.elements().isReadOnly();
+  }
+
+  private long place() {
+    return memory.place() + offset * dtype.bytes();
   }
 
   /** The position of the first element within {@link #read} and {@link #write}. */
@@ -654,28 +740,23 @@ public final class Tensor implements AutoCloseable {
     if (size() == 0 || other.size() == 0) {
       return false;
     }
-    if (memory != other.memory && (address() == 0 || other.address() == 0)) {
+    if (memory != other.memory && !memory.isComparable(other.memory)) {
       return false;
     }
-    long begin = memory == other.memory ? offset * dtype.bytes() : address();
-    long otherBegin = memory == other.memory ? other.offset * other.dtype.bytes() : other.address();
-    return begin < otherBegin + other.extent && otherBegin < begin + extent;
+    return place() < other.place() + other.extent && other.place() < place() + extent;
   }
 
   /** Whether both are the same elements of the same memory, in the same order. */
   public boolean isSameMemory(Tensor other) {
-    boolean sameStart =
-        memory == other.memory
-            ? offset == other.offset
-            : address() != 0 && address() == other.address();
-    return sameStart
+    return (memory == other.memory || memory.isComparable(other.memory))
+        && place() == other.place()
         && shape.equals(other.shape)
         && dtype == other.dtype
         && format == other.format
         && pitch == other.pitch;
   }
 
-  /** Copies {@code length} neighbouring elements, widened, between acquire and release. */
+  /** Copies {@code length} neighbouring elements, as floats, between acquire and release. */
   public void read(long position, float[] to, int at, int length) {
     int from = (int) position;
     Buffer b = memory.elements();
@@ -693,7 +774,13 @@ public final class Tensor implements AutoCloseable {
           to[at + i] = Half.fromF16(shorts.get(from + i));
         }
       }
-      case F64, I64 -> throw new IllegalStateException(dtype + " does not fit a float");
+      case F64 -> {
+        DoubleBuffer doubles = (DoubleBuffer) b;
+        for (int i = 0; i < length; i++) {
+          to[at + i] = (float) doubles.get(from + i);
+        }
+      }
+      case I64 -> throw new IllegalStateException(dtype + " is not made of floats");
     }
   }
 
@@ -702,7 +789,7 @@ public final class Tensor implements AutoCloseable {
     ((DoubleBuffer) memory.elements()).get((int) position, to, at, length);
   }
 
-  /** Writes {@code length} neighbouring elements, rounded, between acquire and release. */
+  /** Writes {@code length} neighbouring elements, in the tensor's type, as {@code read} reads. */
   public void write(long position, float[] from, int at, int length) {
     int to = (int) position;
     Buffer b = memory.elements();
@@ -720,7 +807,13 @@ public final class Tensor implements AutoCloseable {
           shorts.put(to + i, Half.toF16(from[at + i]));
         }
       }
-      case F64, I64 -> throw new IllegalStateException(dtype + " is not made of floats");
+      case F64 -> {
+        DoubleBuffer doubles = (DoubleBuffer) b;
+        for (int i = 0; i < length; i++) {
+          doubles.put(to + i, from[at + i]);
+        }
+      }
+      case I64 -> throw new IllegalStateException(dtype + " is not made of floats");
     }
   }
 

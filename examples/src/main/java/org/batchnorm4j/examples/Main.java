@@ -17,6 +17,7 @@ import picocli.CommandLine.Spec;
     footer = {"", "examples/run EXAMPLE --help lists the options of an example."},
     subcommands = {
       Mnist.class,
+      Serve.class,
       Mlp.class,
       Compare.class,
       CompareNorms.class,

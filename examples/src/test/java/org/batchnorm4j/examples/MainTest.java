@@ -48,7 +48,15 @@ class MainTest {
     assertEquals(0, result.code);
     for (String name :
         new String[] {
-          "mnist", "mlp", "compare", "compare-norms", "simple-cnn", "temporal", "volume", "order"
+          "mnist",
+          "serve",
+          "mlp",
+          "compare",
+          "compare-norms",
+          "simple-cnn",
+          "temporal",
+          "volume",
+          "order"
         }) {
       assertTrue(result.out.contains("\n  " + name + " "), name);
     }
@@ -130,7 +138,10 @@ class MainTest {
   @CsvSource(
       delimiter = '|',
       value = {
-        "minst                    | unknown example or option minst; the examples are mnist, mlp,",
+        "minst                    | unknown example or option minst; the examples are mnist, serve,",
+        "serve --port 70000       | --port must be a whole number from 0 to 65535, but got 70000",
+        "serve --queue -1         | --queue must be a whole number from 0 to 1000, but got -1",
+        "serve --max-body 0       | --max-body must be a whole number from 1",
         "--fast                   | unknown example or option --fast",
         "mnist --fast             | Unknown option: '--fast'",
         "mnist 5                  | Unmatched argument at index 1: '5'",
@@ -198,6 +209,14 @@ class MainTest {
         result.err);
     assertEquals(1, result.err.lines().count());
     assertEquals(new TreeSet<>(), files(out));
+  }
+
+  @Test
+  void aMissingModelIsNamed() {
+    Path missing = dir.resolve("missing.safetensors");
+    Result result = run("serve", "--model", missing.toString());
+    assertEquals(1, result.code);
+    assertEquals("error: no such file or folder: " + missing + "\n", lines(result.err));
   }
 
   // ------------------------------------------------------------------------------------- helpers

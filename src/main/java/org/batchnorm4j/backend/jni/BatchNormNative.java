@@ -1,13 +1,15 @@
 package org.batchnorm4j.backend.jni;
 
 import org.bytedeco.javacpp.annotation.Cast;
+import org.bytedeco.javacpp.annotation.CriticalRegion;
 import org.bytedeco.javacpp.annotation.NoException;
 import org.bytedeco.javacpp.annotation.Platform;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The C functions of {@code cpp/include/batchnorm4j.h}, one static native each: addresses in,
  * status out. No checks, no state; {@link NativeLibrary} loads it, {@code NativeBackend} is its
- * only caller but for memory.
+ * only caller but for memory and small products.
  */
 @Platform(
     include = "batchnorm4j.h",
@@ -51,6 +53,91 @@ public final class BatchNormNative {
       @Cast("const void*") long residual,
       @Cast("int64_t") long residualPitch,
       @Cast("void*") long y,
+      @Cast("int64_t") long yPitch,
+      @Cast("const void*") long runningMean,
+      @Cast("const void*") long runningVar,
+      @Cast("const void*") long weight,
+      @Cast("const void*") long bias,
+      double eps);
+
+  /**
+   * {@link #bn_inference} of arrays on the Java heap, which the garbage collector leaves where they
+   * are until the call returns. Bytes count from the beginning of an array; where it is null they
+   * are an address.
+   */
+  @CriticalRegion
+  public static native int bn_inference_from(
+      int isa,
+      int threads,
+      int dtype,
+      int layout,
+      @Cast("int64_t") long n,
+      @Cast("int64_t") long c,
+      @Cast("int64_t") long s,
+      int activation,
+      double slope,
+      @Cast("const void*") float @Nullable [] x,
+      @Cast("int64_t") long xBytes,
+      @Cast("int64_t") long xPitch,
+      @Cast("const void*") float @Nullable [] residual,
+      @Cast("int64_t") long residualBytes,
+      @Cast("int64_t") long residualPitch,
+      @Cast("void*") float @Nullable [] y,
+      @Cast("int64_t") long yBytes,
+      @Cast("int64_t") long yPitch,
+      @Cast("const void*") long runningMean,
+      @Cast("const void*") long runningVar,
+      @Cast("const void*") long weight,
+      @Cast("const void*") long bias,
+      double eps);
+
+  /** As for {@code float[]}. */
+  @CriticalRegion
+  public static native int bn_inference_from(
+      int isa,
+      int threads,
+      int dtype,
+      int layout,
+      @Cast("int64_t") long n,
+      @Cast("int64_t") long c,
+      @Cast("int64_t") long s,
+      int activation,
+      double slope,
+      @Cast("const void*") double @Nullable [] x,
+      @Cast("int64_t") long xBytes,
+      @Cast("int64_t") long xPitch,
+      @Cast("const void*") double @Nullable [] residual,
+      @Cast("int64_t") long residualBytes,
+      @Cast("int64_t") long residualPitch,
+      @Cast("void*") double @Nullable [] y,
+      @Cast("int64_t") long yBytes,
+      @Cast("int64_t") long yPitch,
+      @Cast("const void*") long runningMean,
+      @Cast("const void*") long runningVar,
+      @Cast("const void*") long weight,
+      @Cast("const void*") long bias,
+      double eps);
+
+  /** As for {@code float[]}. */
+  @CriticalRegion
+  public static native int bn_inference_from(
+      int isa,
+      int threads,
+      int dtype,
+      int layout,
+      @Cast("int64_t") long n,
+      @Cast("int64_t") long c,
+      @Cast("int64_t") long s,
+      int activation,
+      double slope,
+      @Cast("const void*") short @Nullable [] x,
+      @Cast("int64_t") long xBytes,
+      @Cast("int64_t") long xPitch,
+      @Cast("const void*") short @Nullable [] residual,
+      @Cast("int64_t") long residualBytes,
+      @Cast("int64_t") long residualPitch,
+      @Cast("void*") short @Nullable [] y,
+      @Cast("int64_t") long yBytes,
       @Cast("int64_t") long yPitch,
       @Cast("const void*") long runningMean,
       @Cast("const void*") long runningVar,
@@ -228,4 +315,19 @@ public final class BatchNormNative {
       @Cast("int64_t") long dxPitch,
       @Cast("void*") long dresidual,
       @Cast("int64_t") long dresidualPitch);
+
+  /** Products of rows on the heap with a few weights; arrays are held until the call returns. */
+  @CriticalRegion
+  public static native int bn_dense(
+      int isa,
+      @Cast("int64_t") long rows,
+      @Cast("int64_t") long in,
+      @Cast("int64_t") long out,
+      @Cast("const float*") float[] x,
+      @Cast("int64_t") long xAt,
+      @Cast("const float*") long weight,
+      @Cast("const float*") long bias,
+      int relu,
+      @Cast("float*") float[] y,
+      @Cast("int64_t") long yAt);
 }

@@ -525,6 +525,7 @@ public final class BatchNormFunctions {
 
   static void checkSameOrApart(
       String outputName, @Nullable Tensor output, String inputName, @Nullable Tensor input) {
+    checkWritable(outputName, output);
     if (output != null && input != null && output.overlaps(input) && !output.isSameMemory(input)) {
       throw new IllegalArgumentException(
           outputName
@@ -536,9 +537,17 @@ public final class BatchNormFunctions {
 
   static void checkApart(
       String outputName, @Nullable Tensor output, String otherName, @Nullable Tensor other) {
+    checkWritable(outputName, output);
     if (output != null && other != null && output.overlaps(other)) {
       throw new IllegalArgumentException(
           outputName + " shares memory with " + otherName + "; it must have memory of its own");
+    }
+  }
+
+  private static void checkWritable(String name, @Nullable Tensor output) {
+    if (output != null && output.isReadOnly()) {
+      throw new IllegalArgumentException(
+          name + " wraps memory that is read-only; it must be writable");
     }
   }
 

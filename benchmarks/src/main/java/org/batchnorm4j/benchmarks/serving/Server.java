@@ -1,0 +1,20 @@
+package org.batchnorm4j.benchmarks.serving;
+
+/** A network that is ready to be called by many threads. */
+interface Server {
+
+  /** What one thread calls with, with its own input and output. */
+  Caller caller(int batch, float[] input) throws Exception;
+
+  void close() throws Exception;
+
+  /** One call after another, on one thread. */
+  interface Caller {
+    void call();
+
+    /** What the last call computed. */
+    float[] output();
+
+    void close() throws Exception;
+  }
+}

@@ -1,0 +1,78 @@
+// Products of small layers, on exactly as much memory as they may touch.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <vector>
+
+#include "batchnorm4j.h"
+
+namespace {
+
+float value(int64_t i) { return (float)((i * 37 + 11) % 101 - 50) / 16; }
+
+std::vector<float> values(int64_t n, int64_t seed) {
+  std::vector<float> v((size_t)n);
+  for (int64_t i = 0; i < n; i++) v[(size_t)i] = value(i + seed);
+  return v;
+}
+
+TEST(Dense, IsOneFmaAfterAnother) {
+  int best = bn_detect_isa();
+  for (int isa : {bn_avx2, bn_avx512, bn_neon}) {
+    // On x86 the sets are in order; neon is alone.
+    if (isa > best || (best == bn_neon && isa != bn_neon)) continue;
+    for (int64_t out : {1, 15, 16, 17, 33, 50, 64, 65, 100}) {
+      for (int64_t rows : {0, 1, 3, 4, 7, 16, 21}) {
+        int64_t in = 9, pitch = (out + 15) / 16 * 16, x_at = 3, y_at = 2;
+        std::vector<float> x = values(x_at + rows * in, 1), bias = values(pitch, 2);
+        std::vector<float> w = values(in * pitch, 3), y((size_t)(y_at + rows * out), 9.f);
+        int relu = (int)(rows % 2);
+        ASSERT_EQ(bn_ok, bn_dense(isa, rows, in, out, x.data(), x_at, w.data(), bias.data(), relu,
+                                  y.data(), y_at));
+        for (int64_t r = 0; r < rows; r++) {
+          for (int64_t o = 0; o < out; o++) {
+            float sum = bias[(size_t)o];
+            for (int64_t i = 0; i < in; i++) {
+              sum = std::fma(x[(size_t)(x_at + r * in + i)], w[(size_t)(i * pitch + o)], sum);
+            }
+            if (relu != 0 && sum < 0) sum = 0;
+            ASSERT_EQ(sum, y[(size_t)(y_at + r * out + o)])
+                << "isa " << isa << ", out " << out << ", row " << r << ", output " << o;
+          }
+        }
+        EXPECT_EQ(9, y[0]);
+        EXPECT_EQ(9, y[1]);
+      }
+    }
+  }
+}
+
+TEST(Dense, RefusesWhatIsUnknownOrMissing) {
+  float x[16] = {}, y[16] = {};
+  int best = bn_detect_isa();
+  EXPECT_EQ(bn_bad_argument, bn_dense(bn_scalar, 1, 1, 1, x, 0, x, x, 0, y, 0));
+  EXPECT_EQ(bn_bad_argument, bn_dense(4, 1, 1, 1, x, 0, x, x, 0, y, 0));
+  EXPECT_EQ(bn_bad_argument, bn_dense(best, -1, 1, 1, x, 0, x, x, 0, y, 0));
+  EXPECT_EQ(bn_bad_argument, bn_dense(best, 1, 1, 1, x, -1, x, x, 0, y, 0));
+  EXPECT_EQ(bn_bad_argument, bn_dense(best, 1, 1, 1, nullptr, 0, x, x, 0, y, 0));
+  EXPECT_EQ(bn_bad_argument, bn_dense(best, 1, 1, 1, x, 0, nullptr, x, 0, y, 0));
+  EXPECT_EQ(bn_bad_argument, bn_dense(best, 1, 1, 1, x, 0, x, x, 0, nullptr, 0));
+}
+
+// The base may be null, or an array that the bytes lead into.
+TEST(InferenceFrom, FindsItsArrays) {
+  float x[14], y[14], expected[12], one[3] = {1, 2, 3};
+  for (int i = 0; i < 14; i++) x[i] = value(i);
+  int isa = bn_detect_isa();
+  ASSERT_EQ(bn_ok, bn_inference(isa, 1, bn_f32, bn_ncs, 2, 3, 2, 0, 0, x + 2, 6, nullptr, 0,
+                                expected, 6, one, one, one, one, 1e-5));
+  for (float& v : y) v = 9;
+  ASSERT_EQ(bn_ok,
+            bn_inference_from(isa, 1, bn_f32, bn_ncs, 2, 3, 2, 0, 0, x, 8, 6, nullptr, 0, 0,
+                              nullptr, (int64_t)(intptr_t)(y + 1), 6, one, one, one, one, 1e-5));
+  for (int i = 0; i < 12; i++) EXPECT_EQ(expected[i], y[i + 1]);
+  EXPECT_EQ(9, y[0]);
+  EXPECT_EQ(9, y[13]);
+}
+
+}  // namespace

@@ -1,0 +1,18 @@
+package org.batchnorm4j.tensor;
+
+/**
+ * MemorySegments as {@link Memory}. This class is for JDKs that have none; its namesake under
+ * {@code src/main/jdk22} takes its place on JDK 22 and later, in a library that was built where
+ * there is one.
+ */
+final class Segments {
+  private Segments() {}
+
+  static Memory memory(Object segment, DType dtype, Shape shape) {
+    throw new UnsupportedOperationException(
+        "wrapSegment needs JDK 22 or later and a batchnorm4j.jar that was built with one, but this"
+            + " is Java "
+            + Runtime.version().feature()
+            + " or a build without it; wrap segment.asByteBuffer().order(ByteOrder.nativeOrder())");
+  }
+}

@@ -1,0 +1,227 @@
+package org.batchnorm4j.backend;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
+
+import java.lang.management.ManagementFactory;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.List;
+import java.util.SplittableRandom;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicLong;
+import org.batchnorm4j.backend.jni.NativeLibrary;
+import org.batchnorm4j.nn.functional.BatchNormFunctions;
+import org.batchnorm4j.tensor.DType;
+import org.batchnorm4j.tensor.MemoryFormat;
+import org.batchnorm4j.tensor.Shape;
+import org.batchnorm4j.tensor.Tensor;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+
+/** Native inference on heap arrays: the bits of the Java backend, and a collector that can run. */
+class HeapInferenceTest {
+  @BeforeEach
+  void needsNatives() {
+    assumeTrue(NativeLibrary.isLoaded(), "the native library is switched off");
+  }
+
+  private static Tensor heap(DType dtype, MemoryFormat format, Shape shape) {
+    int size = (int) shape.size();
+    Tensor flat =
+        switch (dtype) {
+          case F32 -> Tensor.wrap(new float[size + 5], 2, size);
+          case F64 -> Tensor.wrap(new double[size + 5], 2, size);
+          case BF16, F16 -> Tensor.wrap(new short[size + 5], 2, dtype, size);
+          case I64 -> throw new IllegalArgumentException("no data");
+        };
+    return flat.view(format, shape);
+  }
+
+  private static Tensor fill(Tensor t, long seed) {
+    SplittableRandom random = new SplittableRandom(seed);
+    float[] values = new float[(int) t.size()];
+    for (int i = 0; i < values.length; i++) {
+      values[i] = (float) random.nextGaussian();
+    }
+    return t.copyFrom(values);
+  }
+
+  private static Tensor parameter(DType dtype, long c, long seed) {
+    Tensor t = fill(Tensor.zeros(dtype.parameterType(), c), seed);
+    for (long i = 0; i < c; i++) {
+      t.set(0.5 + Math.abs(t.get(i)), i);
+    }
+    return t;
+  }
+
+  /** Shapes below, at and above one slice, which is cut in samples, channels or positions. */
+  @ParameterizedTest
+  @CsvSource({"3,4,5", "7,300,50", "2,3,100000", "2,90000,1", "700,1000,1", "1,2,131072"})
+  void hasTheBitsOfTheJavaBackend(long n, long c, long s) {
+    Shape shape = Shape.of(n, c, s);
+    for (DType dtype : List.of(DType.F32, DType.F64, DType.BF16, DType.F16)) {
+      for (MemoryFormat format : MemoryFormat.values()) {
+        Tensor x = fill(heap(dtype, format, shape), 1);
+        Tensor residual = fill(heap(dtype, format, shape), 2);
+        Tensor direct = Tensor.zeros(dtype, format, shape).copyFrom(x);
+        Tensor expected = Tensor.zeros(dtype, format, shape);
+        BatchNormBackend nativeBackend = Backends.nativeBackend();
+        Tensor mean = parameter(dtype, c, 3);
+        Tensor weight = parameter(dtype, c, 4);
+        inference(Backends.javaBackend(), direct, null, mean, weight, expected);
+        String what = dtype + " " + format;
+        Tensor y = heap(dtype, format, shape);
+        same(what, expected, inference(nativeBackend, x, null, mean, weight, y));
+        same(what, expected, inference(nativeBackend, direct, null, mean, weight, y.fill(9)));
+        Tensor out = Tensor.zeros(dtype, format, shape);
+        same(what, expected, inference(nativeBackend, x, null, mean, weight, out));
+        inference(Backends.javaBackend(), direct, residual, mean, weight, expected);
+        same(what, expected, inference(nativeBackend, x, residual, mean, weight, residual));
+        fill(residual, 2);
+        same(what, expected, inference(nativeBackend, x, residual, mean, weight, x));
+      }
+    }
+  }
+
+  private static Tensor inference(
+      BatchNormBackend backend, Tensor x, Tensor residual, Tensor mean, Tensor weight, Tensor out) {
+    return BatchNormFunctions.batchNormInference(
+        x, residual, mean, weight, weight, mean, 1e-5, Activation.RELU, backend, out);
+  }
+
+  private static void same(String what, Tensor expected, Tensor got) {
+    if (expected.dtype() == DType.F64) {
+      assertArrayEquals(expected.toDoubleArray(), got.toDoubleArray(), what);
+    } else {
+      assertTrue(Arrays.equals(expected.toFloatArray(), got.toFloatArray()), what);
+    }
+  }
+
+  @Test
+  void sliceOfChannelsAndOfSamples() {
+    Tensor x = fill(heap(DType.F32, MemoryFormat.CHANNELS_FIRST, Shape.of(5, 8, 9)), 1);
+    Tensor part = x.narrow(1, 2, 3).narrow(0, 1, 3);
+    Tensor mean = parameter(DType.F32, 3, 1);
+    Tensor expected = Tensor.zeros(3, 3, 9);
+    inference(Backends.javaBackend(), part, null, mean, mean, expected);
+    Tensor out = Tensor.zeros(3, 3, 9);
+    same("", expected, inference(Backends.nativeBackend(), part, null, mean, mean, out));
+    double before = x.get(0, 2, 0);
+    inference(Backends.nativeBackend(), part, null, mean, mean, part);
+    same("", expected, part.to(MemoryFormat.CHANNELS_FIRST));
+    assertEquals(before, x.get(0, 2, 0), "outside the slice");
+  }
+
+  /** Statistics on the heap: in Java, with the same bits. Training there: an error. */
+  @Test
+  void whatNativeCodeCannotReach() {
+    Tensor x = fill(heap(DType.F32, MemoryFormat.CHANNELS_FIRST, Shape.of(4, 3)), 1);
+    Tensor mean = Tensor.wrap(new float[] {1, 2, 3}, 0, 3);
+    Tensor expected = Tensor.zeros(4, 3);
+    inference(Backends.javaBackend(), x, null, mean, mean, expected);
+    same(
+        "", expected, inference(Backends.nativeBackend(), x, null, mean, mean, Tensor.zeros(4, 3)));
+    SavedStatistics saved = SavedStatistics.allocate(DType.F32, 3);
+    Tensor out = Tensor.zeros(4, 3);
+    IllegalArgumentException e =
+        assertThrows(
+            IllegalArgumentException.class,
+            () ->
+                BatchNormFunctions.batchNormTraining(
+                    x,
+                    null,
+                    null,
+                    null,
+                    null,
+                    null,
+                    0.1,
+                    1e-5,
+                    Activation.NONE,
+                    Backends.nativeBackend(),
+                    saved,
+                    out));
+    assertTrue(e.getMessage().contains("lies where native code cannot go"), e.getMessage());
+    assertArrayEquals(new float[12], out.toFloatArray());
+  }
+
+  // --------------------------------------------------------------------------- garbage collection
+
+  /**
+   * In a JVM of its own: one thread normalizes a large array, another makes garbage. Were the array
+   * held for the whole call, no collection could happen in it but a few at its ends (five were
+   * counted, and sixty in slices).
+   */
+  public static final class Collecting {
+    private Collecting() {}
+
+    public static void main(String[] args) throws Exception {
+      int calls = 5;
+      float[] array = new float[1 << 26];
+      Tensor x = Tensor.wrap(array, 0, 1 << 16, 1 << 10);
+      Tensor ones = Tensor.zeros(1 << 10).fill(1);
+      AtomicLong longestWait = new AtomicLong();
+      Thread garbage =
+          new Thread(
+              () -> {
+                long kept = 0;
+                while (true) {
+                  long start = System.nanoTime();
+                  kept += new byte[1 << 14].length;
+                  long waited = System.nanoTime() - start;
+                  longestWait.accumulateAndGet(waited, Math::max);
+                }
+              });
+      garbage.setDaemon(true);
+      garbage.start();
+      int during = 0;
+      long nanos = 0;
+      for (int call = 0; call < calls; call++) {
+        int before = collected();
+        long start = System.nanoTime();
+        inference(Backends.nativeBackend(), x, null, ones, ones, x);
+        nanos += System.nanoTime() - start;
+        during += collected() - before;
+      }
+      System.out.printf(
+          "%d collections in %d calls of %d ms each; the longest wait for memory was %d ms%n",
+          during,
+          calls,
+          TimeUnit.NANOSECONDS.toMillis(nanos / calls),
+          TimeUnit.NANOSECONDS.toMillis(longestWait.get()));
+      System.exit(during >= 15 * calls ? 0 : 1);
+    }
+
+    private static int collected() {
+      return (int)
+          ManagementFactory.getGarbageCollectorMXBeans().stream()
+              .mapToLong(b -> b.getCollectionCount())
+              .sum();
+    }
+  }
+
+  @Test
+  void theCollectorRunsWhileACallIsUnderWay() throws Exception {
+    Process process =
+        new ProcessBuilder(
+                Path.of(System.getProperty("java.home"), "bin", "java").toString(),
+                "-XX:+UseG1GC",
+                "-Xmx600m",
+                "-Xmn8m",
+                "-cp",
+                System.getProperty("java.class.path"),
+                Collecting.class.getName())
+            .redirectErrorStream(true)
+            .start();
+    String output = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+    assertEquals(0, process.waitFor(), output);
+    System.getLogger(HeapInferenceTest.class.getName())
+        .log(System.Logger.Level.INFO, output.strip());
+  }
+}
