@@ -274,6 +274,20 @@ class Bench {
 
 }  // namespace
 
+// What the figures are worth knowing with.
+static void print_machine(const Options& o) {
+  char line[256], cpu[256] = "unknown CPU";
+  if (FILE* f = std::fopen("/proc/cpuinfo", "r")) {
+    while (std::fgets(line, sizeof line, f)) {
+      if (std::sscanf(line, "model name : %255[^\n]", cpu) == 1) break;
+    }
+    std::fclose(f);
+  }
+  std::printf("%s, L2 %lld KiB, instruction set %d, %d threads; compiler %s; commit %s%s\n", cpu,
+              (long long)(bn::l2_bytes() >> 10), o.isa, o.threads, __VERSION__, BN_COMMIT,
+              o.quick ? "; quick" : "");
+}
+
 int main(int argc, char** argv) {
   Options o;
   for (int i = 1; i < argc; i++) {
@@ -319,6 +333,7 @@ int main(int argc, char** argv) {
       {"65536x256", 65536, 256, 1},
       {"4x64x16x56x56", 4, 64, 16 * 56 * 56},
   };
+  print_machine(o);
   FILE* csv = o.csv ? std::fopen(o.csv, "w") : nullptr;
   if (o.csv && !csv) {
     std::fprintf(stderr, "cannot write %s\n", o.csv);
