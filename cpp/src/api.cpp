@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstring>
 #include <initializer_list>
+#include <numeric>
 
 #include "batchnorm4j.h"
 #include "dense/dense.h"
@@ -350,6 +351,38 @@ int backward(Call& call, Gradient args, const Statistics& from, const void* weig
   return bn_ok;
 }
 
+// Channels last: how many rows are taken as one of so many times the channels, where rows alone
+// neither fill vectors nor let stores be aligned (1.5 x as fast with 100 channels). 1: none.
+int64_t rows_as_one(const Plan& plan, std::initializer_list<int64_t> pitches) {
+  constexpr int64_t kMostChannels = 2048, kLeastRows = 32;
+  int64_t c = plan.extent.c, rows = 16 / std::gcd(c, int64_t{16});
+  for (int64_t pitch : pitches) {
+    if (pitch != c) return 1;
+  }
+  bool worth =
+      plan.channels_last && rows * c <= kMostChannels && plan.values() >= kLeastRows * rows;
+  return worth ? rows : 1;
+}
+
+void normalize_rows_as_one(const Call& call, const Normalize& args, int64_t rows,
+                           Workspace& workspace) {
+  const Extent& e = call.plan.extent;
+  int64_t bytes = call.per_channel(), most = e.values() / rows;
+  Plan plan = call.plan;
+  plan.extent = {most, e.c * rows, 1};
+  Normalize wide = args;
+  wide.extent = plan.extent;
+  wide.x.pitch = wide.residual.pitch = wide.y.pitch = plan.extent.c;
+  for (const void** p : {&wide.mean, &wide.mean_low, &wide.scale, &wide.bias}) {
+    char* repeated = static_cast<char*>(workspace.take(rows * bytes));
+    for (int64_t i = 0; i < rows; i++) std::memcpy(repeated + i * bytes, *p, (size_t)bytes);
+    *p = repeated;
+  }
+  KernelMap<Normalize> map = map_of(call, wide);
+  run_map(plan, map);
+  if (most * rows < e.values()) map_of(call, args).nsc(most * rows, e.values(), {1, {}, {}});
+}
+
 // y from x with given statistics; mean_low null for 0.
 int normalize(Call& call, Data x, Data residual, Out y, const void* mean, const void* mean_low,
               PrepareInference prepare) {
@@ -364,7 +397,9 @@ int normalize(Call& call, Data x, Data residual, Out y, const void* mean, const 
 
   Workspace workspace;
   int64_t bytes = call.per_channel();
+  int64_t rows = rows_as_one(call.plan, {x.pitch, y.pitch, residual.p ? residual.pitch : y.pitch});
   for (int i = 0; i < 3; i++) workspace.plan(bytes);
+  for (int i = 0; i < 4 && rows > 1; i++) workspace.plan(rows * bytes);
   if (!workspace.reserve()) return bn_no_memory;
   prepare.scale = workspace.take(bytes);
   prepare.shift = workspace.take(bytes);
@@ -379,8 +414,12 @@ int normalize(Call& call, Data x, Data residual, Out y, const void* mean, const 
   StoreChoice stores(Pass::kInference, call.traffic(), call.plan.workers(),
                      call.may_stream(y.p, {x.p, residual.p}));
   args.stream = stores.stream();
-  KernelMap<Normalize> map = map_of(call, args);
-  run_map(call.plan, map);
+  if (rows > 1) {
+    normalize_rows_as_one(call, args, rows, workspace);
+  } else {
+    KernelMap<Normalize> map = map_of(call, args);
+    run_map(call.plan, map);
+  }
   return bn_ok;
 }
 

@@ -28,11 +28,12 @@ void expect_same(const Case& p, const std::vector<How>& hows) {
 
 // Sizes by the loops they run through. Values per channel: less than a head of 16, exactly one, a
 // chunk with a tail, exactly one chunk, more, more than 64 chunks (segments of two). Rows: shorter
-// than a vector, exact, with tail. Channels: a tail only, exact, exact and tail, more than a strip.
+// than a vector, exact, with tail; so many of few channels that several are taken as one. Channels:
+// a tail only, exact, exact and tail, more than a strip.
 const Case kSizes[] = {
-    {2, 1, 1},    {1, 3, 5},     {5, 16, 3},   {16, 17, 1},  {2, 33, 8},   {3, 50, 7},
-    {1, 7, 256},  {2, 5, 129},   {64, 50, 1},  {4, 64, 49},  {2, 19, 196}, {1, 2, 1021},
-    {300, 16, 1}, {1, 1, 17000}, {5, 2, 3500}, {70, 600, 3},
+    {2, 1, 1},    {1, 3, 5},     {5, 16, 3},   {16, 17, 1},  {2, 33, 8},    {3, 50, 7},
+    {1, 7, 256},  {2, 5, 129},   {64, 50, 1},  {4, 64, 49},  {2, 19, 196},  {1, 2, 1021},
+    {300, 16, 1}, {1, 1, 17000}, {5, 2, 3500}, {70, 600, 3}, {1030, 21, 1}, {301, 20, 1},
 };
 
 TEST(Conformance, Sizes) {
@@ -58,6 +59,7 @@ TEST(Conformance, TypesAndFusions) {
             }
           }
           expect_same({3, 37, 43, dtype, activation, residual, affine}, hows);
+          expect_same({33, 3, 17, dtype, activation, residual, affine}, hows);
         }
       }
     }
