@@ -217,7 +217,7 @@ class Bench {
           // Backward reads y besides for its sign, so it has no such goal.
           bool adds = v.residual && op[0] == 'i', judged = !v.residual && (!relu || op[0] != 'b');
           std::printf("%-16s %-20s %.2f x plain %s", shape_.name, name.c_str(), m[name] / plain,
-                      v.residual                ? ""
+                      !judged                   ? ""
                       : m[name] <= goal * plain ? "pass"
                                                 : "miss");
           if (adds) {

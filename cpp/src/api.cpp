@@ -39,7 +39,7 @@ struct Call {
       return;
     }
     bool half = dtype == bn_bf16 || dtype == bn_f16;
-    plan = {{n, c, s}, layout == bn_nsc, threads, half ? 2 : dtype == bn_f64 ? 8 : 4, 0};
+    plan = {{n, c, s}, layout == bn_nsc, threads, half ? 2 : dtype == bn_f64 ? 8 : 4, 0, false};
     parameter = dtype == bn_f64 ? 8 : 4;
   }
 
@@ -292,6 +292,7 @@ int backward(Call& call, Gradient args, const Statistics& from, const void* weig
   }
 
   FinishGradient finish = {};
+  call.plan.sums = true;
   SumsReduce reduce(call, args, finish);
   ReduceMap schedule(call.plan, reduce, args.dx.p != nullptr);
   Workspace workspace;
@@ -423,7 +424,8 @@ int normalize(Call& call, Data x, Data residual, Out y, const void* mean, const 
   return bn_ok;
 }
 
-int sum_only(const Call& call, Reduce& reduce) {
+int sum_only(Call& call, Reduce& reduce) {
+  call.plan.sums = true;
   ReduceMap schedule(call.plan, reduce, false);
   Workspace workspace;
   workspace.plan(schedule.scratch());
@@ -589,6 +591,7 @@ int bn_training(int isa, int threads, int dtype, int layout, int64_t n, int64_t 
 
   bn::Workspace workspace;
   bn::FinishTraining finish = {};
+  call.plan.sums = true;
   bn::MomentsReduce reduce(call, args.x, finish);
   bn::ReduceMap schedule(call.plan, reduce, true);
   int64_t bytes = call.per_channel(), scratch_bytes = schedule.scratch();

@@ -76,7 +76,9 @@ bool crowds(const Plan& plan, int64_t width, const Data* inputs, int count) {
 }  // namespace
 
 int Plan::workers() const {
-  int64_t worth = bytes() * arrays / kWorthAThread;
+  // Sums of channels last, their merge and the pass after it: each wakes the threads.
+  int64_t wakes = channels_last && sums ? 3 : 1;
+  int64_t worth = bytes() * arrays / (kWorthAThread * wakes);
   return (int)std::clamp<int64_t>(worth, 1, threads);
 }
 

@@ -15,6 +15,7 @@ struct Plan {
   int threads;      // at most
   int64_t element;  // bytes of a stored element
   int64_t arrays;   // data arrays that the call reads or writes
+  bool sums;        // whether it sums first
 
   int64_t values() const { return extent.values(); }
   int64_t bytes() const { return values() * extent.c * element; }
