@@ -29,7 +29,8 @@ public final class Main {
           --only TEXT  cells with TEXT in "group operation format dtype fusion shape"
           --name NAME  default: quick or full
       benchmarks/plot [FILE.json]...
-          tables and plots beside each file (default: all in benchmarks/results)
+          tables and plots beside each file (default: all in benchmarks/results); full.json, or
+          else quick.json, also becomes the plot and the table of README.md
       benchmarks/guard
           fails if native is much slower than it can be, in less than a minute
       """;
@@ -282,10 +283,21 @@ public final class Main {
     if (paths.isEmpty()) {
       throw new IOException("no results in " + home().resolve("results") + "; see benchmarks/run");
     }
+    Results shown = null;
     for (Path path : paths) {
-      for (Path written : new Report(Results.read(path)).write(path)) {
+      Results results = Results.read(path);
+      String name = path.getFileName().toString();
+      if (name.equals("full.json") || name.equals("quick.json") && shown == null) {
+        shown = results;
+      }
+      for (Path written : new Report(results).write(path)) {
         System.out.println(written);
       }
+    }
+    if (shown != null) {
+      Path repository = home().toAbsolutePath().normalize().getParent();
+      Readme.write(repository, new Report(shown));
+      System.out.println(repository.resolve("README.md"));
     }
   }
 }

@@ -48,6 +48,9 @@ final class Svg {
   /** Values of one label, one for each series; NaN where there is none. */
   record Bar(String label, double[] values) {}
 
+  /** Values of one label, some for each series. */
+  record Strip(String label, List<List<Double>> values) {}
+
   /** A named curve. */
   record Curve(String name, List<double[]> points) {}
 
@@ -98,6 +101,54 @@ final class Svg {
                 BAR - 2,
                 k % COLORS));
         svg.text(Math.max(x, origin) + 4, y + 10, "start", "", number(value));
+      }
+    }
+    return svg.finish();
+  }
+
+  /**
+   * A dot for each value on a logarithmic axis around 1, all of the same weight, and a bar at the
+   * geometric mean of a series with its number.
+   */
+  static String strips(String title, String axis, List<String> series, List<Strip> strips) {
+    int lane = 18;
+    int group = lane * series.size() + 8;
+    int bottom = TOP + group * strips.size();
+    Svg svg = new Svg(bottom + 48, title);
+    svg.legend(series);
+    double[] range = {0.5, 2};
+    for (Strip strip : strips) {
+      for (double v : strip.values.stream().flatMap(List::stream).toList()) {
+        range[0] = Math.min(range[0], v / 1.1);
+        range[1] = Math.max(range[1], v * 1.1);
+      }
+    }
+    for (double tick : decades(range[0], range[1])) {
+      double x = at(tick, range[0], range[1], true);
+      svg.line(x, TOP, x, bottom, tick == 1 ? "one" : "grid");
+      svg.text(x, bottom + 16, "middle", "", number(tick));
+    }
+    svg.text(LEFT + (WIDTH - LEFT - RIGHT) / 2.0, bottom + 36, "middle", "", axis);
+    svg.text(WIDTH - 16, TOP - 10, "end", "", "mean");
+    for (int i = 0; i < strips.size(); i++) {
+      double top = TOP + group * i + 4;
+      svg.line(16, top - 4, WIDTH - 16, top - 4, "grid");
+      svg.text(LEFT - 8, top + group / 2.0, "end", "", strips.get(i).label);
+      for (int k = 0; k < series.size(); k++) {
+        List<Double> values = strips.get(i).values.get(k).stream().sorted().toList();
+        double middle = top + lane * (k + 0.5);
+        double logs = 0;
+        for (int j = 0; j < values.size(); j++) {
+          logs += Math.log(values.get(j));
+          // Neighbours one above the other, so that all can be seen.
+          svg.dot(at(values.get(j), range[0], range[1], true), middle + (j % 3 - 1) * 4, k);
+        }
+        if (!values.isEmpty()) {
+          double mean = Math.exp(logs / values.size());
+          double x = at(mean, range[0], range[1], true);
+          svg.line(x, middle - lane / 2.0, x, middle + lane / 2.0, "line s" + k % COLORS);
+          svg.text(WIDTH - 16, middle + 4, "end", "", number(mean));
+        }
       }
     }
     return svg.finish();
@@ -173,6 +224,16 @@ final class Svg {
             anchor,
             type.isEmpty() ? "" : " class=\"" + type + "\"",
             escaped));
+  }
+
+  private void dot(double x, double y, int series) {
+    out.append(
+        String.format(
+            Locale.ROOT,
+            "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"3\" class=\"f%d\"/>%n",
+            x,
+            y,
+            series % COLORS));
   }
 
   private void line(double x, double y, double x2, double y2, String type) {

@@ -36,7 +36,8 @@ class ReportTest {
     assertTrue(markdown.contains("0.50 x libtorch |"), markdown);
     // Two cells, geometric mean of 2.5 and 0.5, the worst, one loss, 4 times the Java backend.
     assertTrue(
-        markdown.contains("| 1 | inference | nchw | 2 | 1.12 | 0.50 | 1 | 4.00 |"), markdown);
+        markdown.contains("| 1 | inference | nchw | 2 | 1.12 | 0.50 | 1 | 4.00 | 0.80 |"),
+        markdown);
     assertTrue(markdown.contains("- oneDNN, inference nchw 32x64x56x56, f32, 1 thread: wrong"));
     assertFalse(markdown.contains("busy"), markdown);
   }
