@@ -2,6 +2,7 @@ package org.batchnorm4j.benchmarks;
 
 import java.util.ArrayList;
 import java.util.List;
+import java.util.ServiceLoader;
 import org.batchnorm4j.backend.Backends;
 import org.batchnorm4j.backend.Isa;
 import org.batchnorm4j.backend.NativeBackend;
@@ -14,6 +15,9 @@ import org.batchnorm4j.benchmarks.peer.Torch;
 
 /** Who races. */
 final class Contenders {
+  /** Only in a JVM that is started with it is the JDK's Vector API among them. */
+  static final String VECTOR_MODULE = "jdk.incubator.vector";
+
   private Contenders() {}
 
   /** Our own, native on the best instruction set first. */
@@ -33,6 +37,9 @@ final class Contenders {
   static List<Peer> all(int threads) {
     List<Peer> peers = new ArrayList<>(ours(threads));
     peers.add(new PlainLoop());
+    if (ModuleLayer.boot().findModule(VECTOR_MODULE).isPresent()) {
+      ServiceLoader.load(Peer.class).forEach(peers::add);
+    }
     peers.add(new Torch(true, threads));
     peers.add(new Torch(false, threads));
     peers.add(new OneDnn());

@@ -158,6 +158,8 @@ public final class Main {
                 "-Xmx4g",
                 "-XX:+UseParallelGC",
                 "-Dorg.batchnorm4j.threads=" + threads,
+                "--add-modules",
+                Contenders.VECTOR_MODULE,
                 "-D" + HOME_PROPERTY + "=" + home(),
                 "-cp",
                 System.getProperty("java.class.path"),
