@@ -6,6 +6,7 @@ import java.util.ServiceLoader;
 import org.batchnorm4j.backend.Backends;
 import org.batchnorm4j.backend.Isa;
 import org.batchnorm4j.backend.NativeBackend;
+import org.batchnorm4j.benchmarks.peer.Callers;
 import org.batchnorm4j.benchmarks.peer.OneDnn;
 import org.batchnorm4j.benchmarks.peer.OnnxRuntime;
 import org.batchnorm4j.benchmarks.peer.Ours;
@@ -17,6 +18,8 @@ import org.batchnorm4j.benchmarks.peer.Torch;
 final class Contenders {
   /** Only in a JVM that is started with it is the JDK's Vector API among them. */
   static final String VECTOR_MODULE = "jdk.incubator.vector";
+
+  private static final int[] CALLERS = {1, 2, 8, 64};
 
   private Contenders() {}
 
@@ -44,6 +47,18 @@ final class Contenders {
     peers.add(new Torch(false, threads));
     peers.add(new OneDnn());
     peers.add(new OnnxRuntime(threads));
+    return peers;
+  }
+
+  /** Ours, called by many threads at once. */
+  static List<Peer> callers(int threads) {
+    List<Peer> peers = new ArrayList<>();
+    NativeBackend best = Backends.nativeBackend();
+    for (int callers : CALLERS) {
+      peers.add(new Callers(new Ours("native", best.withThreads(threads)), callers));
+      peers.add(new Callers(new Ours("native, 1 thread a call", best.withThreads(1)), callers));
+      peers.add(new Callers(new Ours("Java backend", Backends.javaBackend()), callers));
+    }
     return peers;
   }
 

@@ -135,7 +135,8 @@ public final class Main {
     }
     List<Results.Row> rows = merge(parts);
     environment.put("load after", Environment.load());
-    int planned = options.cells().size() * threadCounts.size();
+    long once = options.cells().stream().filter(c -> c.group().equals(Plan.CALLERS)).count();
+    long planned = options.cells().size() * threadCounts.size() - once * (threadCounts.size() - 1);
     long measured = rows.stream().map(Results.Row::cell).distinct().count();
     environment.put("cells", measured + " measured of " + planned);
     double minutes = Math.round((System.nanoTime() - start) / 6e9) / 10.0;
@@ -186,9 +187,15 @@ public final class Main {
     Path part = Path.of(arguments.get(0));
     int threads = Integer.parseInt(arguments.get(1));
     double seconds = Double.parseDouble(arguments.get(2));
-    List<Cell> cells = Options.parse(arguments.subList(3, arguments.size())).cells();
+    List<Cell> cells =
+        new ArrayList<>(Options.parse(arguments.subList(3, arguments.size())).cells());
+    if (threads < Runtime.getRuntime().availableProcessors()) {
+      // Many callers use all cores, whatever one call may use.
+      cells.removeIf(cell -> cell.group().equals(Plan.CALLERS));
+    }
     long end = System.nanoTime() + (long) (seconds * 1e9);
     Race race = new Race(Contenders.all(threads), threads);
+    Race callers = new Race(Contenders.callers(threads), threads);
     List<Results.Row> rows = new ArrayList<>();
     for (int i = 0; i < cells.size(); i++) {
       double left = (end - System.nanoTime()) * 1e-9;
@@ -207,7 +214,8 @@ public final class Main {
           (int) Math.max(0, left) / 60,
           (int) Math.max(0, left) % 60,
           describe(cells.get(i)));
-      rows.addAll(race.measure(cells.get(i), left / (cells.size() - i)));
+      boolean many = cells.get(i).group().equals(Plan.CALLERS);
+      rows.addAll((many ? callers : race).measure(cells.get(i), left / (cells.size() - i)));
     }
     new Results("part", "part", "", 0, 1, Map.of(), rows).write(part);
   }

@@ -10,9 +10,11 @@ import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Set;
 import java.util.TreeSet;
 import java.util.function.Function;
+import org.batchnorm4j.tensor.DType;
 import org.jspecify.annotations.Nullable;
 
 /** Tables and plots of a run. Every cell that was measured is in them. */
@@ -21,7 +23,7 @@ record Report(Results results) {
       Set.of("copy", "copy, past the caches", "triad", "triad, past the caches", "read");
 
   /** Groups with a plot of their own: not what one would compare libraries by. */
-  private static final Set<String> SPECIAL = Set.of("call", "callers", "memory");
+  private static final Set<String> SPECIAL = Set.of("call", Plan.CALLERS);
 
   private static final String JAVA = "Java backend";
   private static final String NONE = "none";
@@ -106,6 +108,10 @@ record Report(Results results) {
         plots.add(base + "-limit-" + threads + ".svg");
         files.put(plots.get(plots.size() - 1), limits(threads, large));
       }
+      if (!heats.isEmpty()) {
+        plots.add(base + "-roofline-" + threads + ".svg");
+        files.put(plots.get(plots.size() - 1), roofline(threads, heats));
+      }
       List<Heat> calls = heats.stream().filter(h -> h.any.group().equals("call")).toList();
       if (calls.size() > 1) {
         plots.add(base + "-calls-" + threads + ".svg");
@@ -163,6 +169,9 @@ record Report(Results results) {
     out.append('\n');
     summary(out);
     resnet50(out);
+    threads(out);
+    crossovers(out);
+    callers(out);
     for (String plot : plots) {
       out.append("![").append(plot).append("](").append(plot).append(")\n\n");
     }
@@ -181,6 +190,7 @@ record Report(Results results) {
       out.append("; below 1 the peer is faster.\n\n");
       Set<String> groups = new LinkedHashSet<>();
       heats.forEach(h -> groups.add(h.any.group()));
+      groups.remove(Plan.CALLERS);
       for (String group : groups) {
         table(out, group, heats.stream().filter(h -> h.any.group().equals(group)).toList());
       }
@@ -383,6 +393,123 @@ record Report(Results results) {
     return sum;
   }
 
+  /** What all threads make of the time of one. */
+  private void threads(StringBuilder out) {
+    Set<Integer> counts = threadCounts();
+    if (counts.size() < 2) {
+      return;
+    }
+    int all = counts.stream().mapToInt(Integer::intValue).max().orElseThrow();
+    Map<String, Map<String, List<Double>>> gains = new LinkedHashMap<>();
+    List<Heat> many = heats(all);
+    for (Heat one : heats(1)) {
+      if (SPECIAL.contains(one.any.group())) {
+        continue;
+      }
+      many.stream()
+          .filter(h -> h.label().equals(one.label()) && h.any.group().equals(one.any.group()))
+          .forEach(
+              h ->
+                  one.rows.forEach(
+                      (name, row) ->
+                          gains
+                              .computeIfAbsent(name, key -> new LinkedHashMap<>())
+                              .computeIfAbsent(one.any.operation(), key -> new ArrayList<>())
+                              .add(one.time(name) / h.time(name))));
+    }
+    out.append("## Scaling with threads\n\nHow many times as fast on ").append(title(all));
+    out.append(" as on one, geometric means.\n\n");
+    out.append("| | inference | training | backward |\n|---|---:|---:|---:|\n");
+    gains.forEach(
+        (name, operations) -> {
+          out.append("| ").append(name).append(" |");
+          for (String operation : List.of("inference", "training", "backward")) {
+            List<Double> values = operations.getOrDefault(operation, List.of());
+            double[] array = values.stream().mapToDouble(Double::doubleValue).toArray();
+            out.append(' ').append(ratio(geometricMean(array))).append(" |");
+          }
+          out.append('\n');
+        });
+    out.append('\n');
+  }
+
+  private void crossovers(StringBuilder out) {
+    StringBuilder lines = new StringBuilder();
+    for (int threads : threadCounts()) {
+      List<Heat> calls = calls(threads);
+      if (calls.size() > 1) {
+        lines.append("- ").append(title(threads)).append(": ").append(crossing(calls)).append('\n');
+      }
+    }
+    if (!lines.isEmpty()) {
+      out.append("## Native or Java, by size\n\n").append(lines).append('\n');
+    }
+  }
+
+  private List<Heat> calls(int threads) {
+    return heats(threads).stream()
+        .filter(h -> h.any.group().equals("call") && !Double.isNaN(h.gainOverJava()))
+        .toList();
+  }
+
+  private static String crossing(List<Heat> calls) {
+    double at = crossover(calls);
+    if (at == 0) {
+      return "native is the faster one at every size measured.";
+    }
+    return Double.isNaN(at)
+        ? "the Java backend is the faster one at the largest size measured."
+        : "native is the faster one from about "
+            + Math.round(at)
+            + " elements on, the Java backend below.";
+  }
+
+  /** From so many elements on native is faster; 0 for all sizes, NaN for none. */
+  private static double crossover(List<Heat> calls) {
+    double at = 0;
+    for (int i = 0; i < calls.size(); i++) {
+      double gain = calls.get(i).gainOverJava();
+      if (gain >= 1) {
+        continue;
+      }
+      if (i + 1 == calls.size()) {
+        return Double.NaN;
+      }
+      double next = calls.get(i + 1).gainOverJava();
+      if (next >= 1) {
+        // A straight line between the two on logarithmic axes.
+        double share = -Math.log(gain) / (Math.log(next) - Math.log(gain));
+        double low = calls.get(i).any.elements();
+        at = low * Math.pow(calls.get(i + 1).any.elements() / low, share);
+      }
+    }
+    return at;
+  }
+
+  /** Microseconds a call where many call at once. */
+  private void callers(StringBuilder out) {
+    for (int threads : threadCounts()) {
+      for (Heat heat : heats(threads)) {
+        if (!heat.any.group().equals(Plan.CALLERS)) {
+          continue;
+        }
+        out.append("## Many callers at once, ").append(heat.label()).append("\n\n");
+        out.append("Microseconds by calls: of all calls together, whoever made them. A copy on ");
+        out.append(title(threads)).append(", by one caller, took ");
+        out.append(micros(heat.any.limitMicroseconds())).append(".\n\n");
+        out.append("| | microseconds | cores busy |\n|---|---:|---:|\n");
+        for (Results.Row row : heat.rows.values()) {
+          if (row.isOk() && row.isOurs()) {
+            out.append("| ").append(row.contender()).append(" | ");
+            out.append(micros(row.microseconds())).append(" | ");
+            out.append(ratio(row.coresBusy())).append(" |\n");
+          }
+        }
+        out.append('\n');
+      }
+    }
+  }
+
   private void complaints(StringBuilder out) {
     List<Results.Row> bad =
         results.rows().stream()
@@ -453,6 +580,45 @@ record Report(Results results) {
         bars);
   }
 
+  /** Bytes a second over bytes, native against what memory allows. */
+  private String roofline(int threads, List<Heat> heats) {
+    Map<String, List<double[]>> series = new LinkedHashMap<>();
+    for (String name : List.of("limit", "inference", "training", "backward", JAVA)) {
+      series.put(name, new ArrayList<>());
+    }
+    for (Heat heat : heats) {
+      if (heat.any.group().equals(Plan.CALLERS)) {
+        continue;
+      }
+      double tensor =
+          heat.any.elements() * DType.valueOf(heat.any.dtype().toUpperCase(Locale.ROOT)).bytes();
+      double gigabytes = tensor * tensors(heat.any.limit()) * 1e-3;
+      double ours = heat.time(Objects.requireNonNull(heat.ours()).contender());
+      point(series, "limit", tensor, gigabytes / heat.any.limitMicroseconds());
+      point(series, heat.any.operation(), tensor, gigabytes / ours);
+      point(series, JAVA, tensor, gigabytes / heat.time(JAVA));
+    }
+    series.values().removeIf(List::isEmpty);
+    return Svg.dots(
+        "Necessary reads and writes a second, native, " + title(threads) + busyNote(),
+        "bytes of a tensor",
+        "GB/s",
+        series.entrySet().stream().map(e -> new Svg.Curve(e.getKey(), e.getValue())).toList());
+  }
+
+  private static void point(Map<String, List<double[]>> series, String name, double x, double y) {
+    if (!Double.isNaN(y)) {
+      series.get(name).add(new double[] {x, y});
+    }
+  }
+
+  /** How many tensors a limit such as "2 reads + triad" reads and writes. */
+  static int tensors(String limit) {
+    int reads =
+        limit.startsWith("read ") ? 1 : limit.contains(" reads ") ? limit.charAt(0) - '0' : 0;
+    return reads + (limit.endsWith("triad") ? 3 : 2);
+  }
+
   private String calls(int threads, List<Heat> heats) {
     Map<String, List<double[]>> curves = new LinkedHashMap<>();
     for (Heat heat : heats) {
@@ -468,6 +634,7 @@ record Report(Results results) {
         "Inference, by size, " + title(threads) + busyNote(),
         "elements",
         "microseconds",
+        crossover(calls(threads)),
         curves.entrySet().stream().map(e -> new Svg.Curve(e.getKey(), e.getValue())).toList());
   }
 

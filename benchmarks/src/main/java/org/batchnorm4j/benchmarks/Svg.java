@@ -11,7 +11,7 @@ final class Svg {
   private static final int RIGHT = 70;
   private static final int TOP = 64;
   private static final int BAR = 13;
-  private static final int COLORS = 9;
+  private static final int COLORS = 10;
 
   /**
    * Told apart with any kind of colour vision, on white and on dark. Classes and not variables: not
@@ -25,11 +25,13 @@ final class Svg {
       .paper{fill:#ffffff}text{fill:#24292f}.grid{stroke:#d8dee4}.one{stroke:#24292f}
       .f0{fill:#0072b2}.s0{stroke:#0072b2}.f1{fill:#d55e00}.s1{stroke:#d55e00}.f2{fill:#009e73}.s2{stroke:#009e73}
       .f3{fill:#b07aa1}.s3{stroke:#b07aa1}.f4{fill:#8c6d00}.s4{stroke:#8c6d00}.f5{fill:#56b4e9}.s5{stroke:#56b4e9}
+      .f9{fill:#5c8a1e}.s9{stroke:#5c8a1e}
       .f6{fill:#7f7f7f}.s6{stroke:#7f7f7f}.f7{fill:#e377c2}.s7{stroke:#e377c2}.f8{fill:#6b4c9a}.s8{stroke:#6b4c9a}
       @media (prefers-color-scheme:dark){
       .paper{fill:#0d1117}text{fill:#e6edf3}.grid{stroke:#30363d}.one{stroke:#e6edf3}
       .f0{fill:#4ea8de}.s0{stroke:#4ea8de}.f1{fill:#ff8c42}.s1{stroke:#ff8c42}.f2{fill:#2fd6a5}.s2{stroke:#2fd6a5}
       .f3{fill:#d7a9cb}.s3{stroke:#d7a9cb}.f4{fill:#e0b400}.s4{stroke:#e0b400}.f5{fill:#9bd5f5}.s5{stroke:#9bd5f5}
+      .f9{fill:#a4d65e}.s9{stroke:#a4d65e}
       .f6{fill:#b0b0b0}.s6{stroke:#b0b0b0}.f7{fill:#f5a6dd}.s7{stroke:#f5a6dd}.f8{fill:#b497e7}.s8{stroke:#b497e7}
       }
       </style>
@@ -154,8 +156,18 @@ final class Svg {
     return svg.finish();
   }
 
-  /** Curves on two logarithmic axes. */
-  static String curves(String title, String xAxis, String yAxis, List<Curve> curves) {
+  /** Curves on two logarithmic axes, and a mark where one overtakes another, if that is above 0. */
+  static String curves(String title, String xAxis, String yAxis, double mark, List<Curve> curves) {
+    return plane(title, xAxis, yAxis, mark, curves, true);
+  }
+
+  /** Single points on two logarithmic axes. */
+  static String dots(String title, String xAxis, String yAxis, List<Curve> points) {
+    return plane(title, xAxis, yAxis, 0, points, false);
+  }
+
+  private static String plane(
+      String title, String xAxis, String yAxis, double mark, List<Curve> curves, boolean joined) {
     int bottom = 460;
     Svg svg = new Svg(bottom + 56, title);
     svg.legend(curves.stream().map(Curve::name).toList());
@@ -174,6 +186,12 @@ final class Svg {
     }
     svg.text(left + (WIDTH - left - RIGHT) / 2.0, bottom + 38, "middle", "", xAxis);
     svg.text(16, TOP - 6, "start", "", yAxis);
+    if (mark > 0) {
+      double at = left + (WIDTH - left - RIGHT) * share(mark, x);
+      svg.line(at, TOP, at, bottom, "one");
+      String label = "native = Java at " + Math.round(mark);
+      svg.text(at + 6, bottom - 8, "start", "", label);
+    }
     for (int i = 0; i < curves.size(); i++) {
       StringBuilder points = new StringBuilder();
       for (double[] p : curves.get(i).points) {
@@ -183,6 +201,13 @@ final class Svg {
                 "%.1f,%.1f ",
                 left + (WIDTH - left - RIGHT) * share(p[0], x),
                 bottom - (bottom - TOP) * share(p[1], y)));
+        svg.dot(
+            left + (WIDTH - left - RIGHT) * share(p[0], x),
+            bottom - (bottom - TOP) * share(p[1], y),
+            i);
+      }
+      if (!joined) {
+        continue;
       }
       svg.out.append(
           String.format(
@@ -202,7 +227,7 @@ final class Svg {
               x,
               i % COLORS));
       text(x + 14, 45, "start", "", series.get(i));
-      x += 26 + 6.3 * series.get(i).length();
+      x += (series.size() > 6 ? 20 : 26) + (series.size() > 6 ? 5.2 : 6.3) * series.get(i).length();
     }
   }
 

@@ -63,6 +63,16 @@ class RaceTest {
   }
 
   @Test
+  void manyCallersAreRightAndTimedByTheCall() {
+    List<Results.Row> rows =
+        new Race(Contenders.callers(2), 2)
+            .measure(Plan.cell(Operation.INFERENCE, Layout.NCS, 1, 8, 5, 5), SECONDS);
+    List<Results.Row> ours = rows.stream().filter(Results.Row::isOurs).toList();
+    assertEquals(12, ours.size(), () -> "" + rows);
+    assertTrue(ours.stream().allMatch(row -> row.microseconds() > 0), () -> "" + ours);
+  }
+
+  @Test
   void aWrongPeerIsReportedAndNotRaced() {
     AtomicInteger runs = new AtomicInteger();
     List<Results.Row> rows =
