@@ -7,6 +7,7 @@ import org.batchnorm4j.backend.Backends;
 import org.batchnorm4j.backend.Isa;
 import org.batchnorm4j.backend.NativeBackend;
 import org.batchnorm4j.benchmarks.peer.Callers;
+import org.batchnorm4j.benchmarks.peer.Nd4jOp;
 import org.batchnorm4j.benchmarks.peer.OneDnn;
 import org.batchnorm4j.benchmarks.peer.OnnxRuntime;
 import org.batchnorm4j.benchmarks.peer.Ours;
@@ -47,6 +48,7 @@ final class Contenders {
     peers.add(new Torch(false, threads));
     peers.add(new OneDnn());
     peers.add(new OnnxRuntime(threads));
+    peers.add(new Nd4jOp());
     return peers;
   }
 
