@@ -81,7 +81,11 @@ public final class Main {
     try {
       switch (command) {
         case "run" -> run(Options.parse(rest), rest);
-        case "fork" -> fork(rest);
+        case "fork" -> {
+          fork(rest);
+          // ND4J leaves threads behind that keep a JVM alive; the results are written.
+          Runtime.getRuntime().halt(0);
+        }
         case "plot" -> plot(rest);
         case "guard" -> System.exit(Guard.check(System.out) ? 0 : 1);
         default -> System.err.print(USAGE);
