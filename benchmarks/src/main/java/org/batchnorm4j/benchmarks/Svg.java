@@ -184,8 +184,8 @@ final class Svg {
       svg.line(left, at, WIDTH - RIGHT, at, "grid");
       svg.text(left - 6, at + 4, "end", "", power(tick));
     }
-    svg.text(left + (WIDTH - left - RIGHT) / 2.0, bottom + 38, "middle", "", xAxis);
-    svg.text(16, TOP - 6, "start", "", yAxis);
+    svg.text(
+        left + (WIDTH - left - RIGHT) / 2.0, bottom + 38, "middle", "", yAxis + " over " + xAxis);
     if (mark > 0) {
       double at = left + (WIDTH - left - RIGHT) * share(mark, x);
       svg.line(at, TOP, at, bottom, "one");
@@ -217,17 +217,24 @@ final class Svg {
     return svg.finish();
   }
 
+  /** Five names to a line, at most two lines. */
   private void legend(List<String> series) {
     double x = 16;
+    int y = 36;
     for (int i = 0; i < series.size(); i++) {
+      if (i == 5) {
+        x = 16;
+        y += 15;
+      }
       out.append(
           String.format(
               Locale.ROOT,
-              "<rect x=\"%.1f\" y=\"36\" width=\"10\" height=\"10\" class=\"f%d\"/>%n",
+              "<rect x=\"%.1f\" y=\"%d\" width=\"10\" height=\"10\" class=\"f%d\"/>%n",
               x,
+              y,
               i % COLORS));
-      text(x + 14, 45, "start", "", series.get(i));
-      x += (series.size() > 6 ? 20 : 26) + (series.size() > 6 ? 5.2 : 6.3) * series.get(i).length();
+      text(x + 14, y + 9, "start", "", series.get(i));
+      x += 34 + 6.6 * series.get(i).length();
     }
   }
 
