@@ -2,9 +2,12 @@ package org.batchnorm4j.benchmarks;
 
 import java.util.ArrayList;
 import java.util.List;
+import java.util.ServiceLoader;
 import org.batchnorm4j.backend.Backends;
 import org.batchnorm4j.backend.Isa;
 import org.batchnorm4j.backend.NativeBackend;
+import org.batchnorm4j.benchmarks.peer.Callers;
+import org.batchnorm4j.benchmarks.peer.Nd4jOp;
 import org.batchnorm4j.benchmarks.peer.OneDnn;
 import org.batchnorm4j.benchmarks.peer.OnnxRuntime;
 import org.batchnorm4j.benchmarks.peer.Ours;
@@ -14,6 +17,11 @@ import org.batchnorm4j.benchmarks.peer.Torch;
 
 /** Who races. */
 final class Contenders {
+  /** Only in a JVM that is started with it is the JDK's Vector API among them. */
+  static final String VECTOR_MODULE = "jdk.incubator.vector";
+
+  private static final int[] CALLERS = {1, 2, 8, 64};
+
   private Contenders() {}
 
   /** Our own, native on the best instruction set first. */
@@ -33,10 +41,26 @@ final class Contenders {
   static List<Peer> all(int threads) {
     List<Peer> peers = new ArrayList<>(ours(threads));
     peers.add(new PlainLoop());
+    if (ModuleLayer.boot().findModule(VECTOR_MODULE).isPresent()) {
+      ServiceLoader.load(Peer.class).forEach(peers::add);
+    }
     peers.add(new Torch(true, threads));
     peers.add(new Torch(false, threads));
     peers.add(new OneDnn());
     peers.add(new OnnxRuntime(threads));
+    peers.add(new Nd4jOp());
+    return peers;
+  }
+
+  /** Ours, called by many threads at once. */
+  static List<Peer> callers(int threads) {
+    List<Peer> peers = new ArrayList<>();
+    NativeBackend best = Backends.nativeBackend();
+    for (int callers : CALLERS) {
+      peers.add(new Callers(new Ours("native", best.withThreads(threads)), callers));
+      peers.add(new Callers(new Ours("native, 1 thread a call", best.withThreads(1)), callers));
+      peers.add(new Callers(new Ours("Java backend", Backends.javaBackend()), callers));
+    }
     return peers;
   }
 

@@ -35,8 +35,8 @@ final class Environment {
     map.put("batchnorm4j", Backends.describe());
     map.put(
         "peers",
-        "libtorch 2.10.0 and oneDNN 3.11 (bytedeco 1.5.13), ONNX Runtime 1.29.0; ND4J is not in"
-            + " the race: its last release is of 2022");
+        "libtorch 2.10.0 and oneDNN 3.11 (bytedeco 1.5.13), ONNX Runtime 1.29.0,"
+            + " ND4J 1.0.0-M2.1");
     return map;
   }
 

@@ -29,7 +29,8 @@ public final class Main {
           --only TEXT  cells with TEXT in "group operation format dtype fusion shape"
           --name NAME  default: quick or full
       benchmarks/plot [FILE.json]...
-          tables and plots beside each file (default: all in benchmarks/results)
+          tables and plots beside each file (default: all in benchmarks/results); full.json, or
+          else quick.json, also becomes the plot and the table of README.md
       benchmarks/guard
           fails if native is much slower than it can be, in less than a minute
       """;
@@ -80,7 +81,11 @@ public final class Main {
     try {
       switch (command) {
         case "run" -> run(Options.parse(rest), rest);
-        case "fork" -> fork(rest);
+        case "fork" -> {
+          fork(rest);
+          // ND4J leaves threads behind that keep a JVM alive; the results are written.
+          Runtime.getRuntime().halt(0);
+        }
         case "plot" -> plot(rest);
         case "guard" -> System.exit(Guard.check(System.out) ? 0 : 1);
         default -> System.err.print(USAGE);
@@ -134,7 +139,8 @@ public final class Main {
     }
     List<Results.Row> rows = merge(parts);
     environment.put("load after", Environment.load());
-    int planned = options.cells().size() * threadCounts.size();
+    long once = options.cells().stream().filter(c -> c.group().equals(Plan.CALLERS)).count();
+    long planned = options.cells().size() * threadCounts.size() - once * (threadCounts.size() - 1);
     long measured = rows.stream().map(Results.Row::cell).distinct().count();
     environment.put("cells", measured + " measured of " + planned);
     double minutes = Math.round((System.nanoTime() - start) / 6e9) / 10.0;
@@ -157,6 +163,8 @@ public final class Main {
                 "-Xmx4g",
                 "-XX:+UseParallelGC",
                 "-Dorg.batchnorm4j.threads=" + threads,
+                "--add-modules",
+                Contenders.VECTOR_MODULE,
                 "-D" + HOME_PROPERTY + "=" + home(),
                 "-cp",
                 System.getProperty("java.class.path"),
@@ -183,9 +191,15 @@ public final class Main {
     Path part = Path.of(arguments.get(0));
     int threads = Integer.parseInt(arguments.get(1));
     double seconds = Double.parseDouble(arguments.get(2));
-    List<Cell> cells = Options.parse(arguments.subList(3, arguments.size())).cells();
+    List<Cell> cells =
+        new ArrayList<>(Options.parse(arguments.subList(3, arguments.size())).cells());
+    if (threads < Runtime.getRuntime().availableProcessors()) {
+      // Many callers use all cores, whatever one call may use.
+      cells.removeIf(cell -> cell.group().equals(Plan.CALLERS));
+    }
     long end = System.nanoTime() + (long) (seconds * 1e9);
     Race race = new Race(Contenders.all(threads), threads);
+    Race callers = new Race(Contenders.callers(threads), threads);
     List<Results.Row> rows = new ArrayList<>();
     for (int i = 0; i < cells.size(); i++) {
       double left = (end - System.nanoTime()) * 1e-9;
@@ -204,7 +218,8 @@ public final class Main {
           (int) Math.max(0, left) / 60,
           (int) Math.max(0, left) % 60,
           describe(cells.get(i)));
-      rows.addAll(race.measure(cells.get(i), left / (cells.size() - i)));
+      boolean many = cells.get(i).group().equals(Plan.CALLERS);
+      rows.addAll((many ? callers : race).measure(cells.get(i), left / (cells.size() - i)));
     }
     new Results("part", "part", "", 0, 1, Map.of(), rows).write(part);
   }
@@ -282,10 +297,21 @@ public final class Main {
     if (paths.isEmpty()) {
       throw new IOException("no results in " + home().resolve("results") + "; see benchmarks/run");
     }
+    Results shown = null;
     for (Path path : paths) {
-      for (Path written : new Report(Results.read(path)).write(path)) {
+      Results results = Results.read(path);
+      String name = path.getFileName().toString();
+      if (name.equals("full.json") || name.equals("quick.json") && shown == null) {
+        shown = results;
+      }
+      for (Path written : new Report(results).write(path)) {
         System.out.println(written);
       }
+    }
+    if (shown != null) {
+      Path repository = home().toAbsolutePath().normalize().getParent();
+      Readme.write(repository, new Report(shown));
+      System.out.println(repository.resolve("README.md"));
     }
   }
 }

@@ -33,9 +33,10 @@ final class Plan {
     all(cells, "bf16", Layout.NCS, DType.BF16, 1, 32, 512, 28, 28);
     fused(cells, 32, 512, 28, 28);
     cold(cells, 1, 256, 56, 56);
-    for (long size = 1; size <= 1 << 18; size *= 64) {
+    for (long size = 1; size <= 1 << 24; size *= 16) {
       call(cells, size);
     }
+    callers(cells);
     return cells;
   }
 
@@ -64,8 +65,12 @@ final class Plan {
     for (long size = 1; size <= 1 << 26; size *= 4) {
       call(cells, size);
     }
+    callers(cells);
     return cells;
   }
+
+  /** The group of cells in which many call at once. */
+  static final String CALLERS = "callers";
 
   /** One cell, for the guard and for tests. */
   static Cell cell(Operation operation, Layout layout, long... dims) {
@@ -102,6 +107,14 @@ final class Plan {
     }
     int buffers = (int) Math.min(COLD_SETS, (COLD_BYTES + bytes - 1) / bytes);
     all(cells, "cold", Layout.NCS, DType.F32, buffers, dims);
+  }
+
+  /** A small and a middling call, as servers make them. */
+  private static void callers(List<Cell> cells) {
+    for (long[] dims : new long[][] {{1, 64, 14, 14}, {1, 64, 56, 56}}) {
+      cells.add(
+          new Cell(CALLERS, Operation.INFERENCE, Layout.NCS, DType.F32, Fusion.NONE, dims, 1));
+    }
   }
 
   /** Inference of one sample of so many values: what a call costs. */

@@ -222,7 +222,7 @@ final class Race {
         r.run(r.repeats);
         double seconds = (System.nanoTime() - start) * 1e-9;
         r.busy[r.rounds] = (Yardstick.yardstick_cpu_seconds() - cpu) / seconds;
-        r.seconds[r.rounds++] = seconds / r.repeats;
+        r.seconds[r.rounds++] = seconds / r.repeats / r.tasks.get(0).calls();
       }
     }
   }

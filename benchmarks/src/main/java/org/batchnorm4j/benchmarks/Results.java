@@ -75,7 +75,7 @@ record Results(
     }
 
     boolean isOurs() {
-      return contender.startsWith("native") || contender.equals("Java backend");
+      return contender.startsWith("native") || contender.startsWith("Java backend");
     }
 
     /** All but the contender: rows of one cell share it. */

@@ -11,7 +11,7 @@ final class Svg {
   private static final int RIGHT = 70;
   private static final int TOP = 64;
   private static final int BAR = 13;
-  private static final int COLORS = 9;
+  private static final int COLORS = 10;
 
   /**
    * Told apart with any kind of colour vision, on white and on dark. Classes and not variables: not
@@ -25,11 +25,13 @@ final class Svg {
       .paper{fill:#ffffff}text{fill:#24292f}.grid{stroke:#d8dee4}.one{stroke:#24292f}
       .f0{fill:#0072b2}.s0{stroke:#0072b2}.f1{fill:#d55e00}.s1{stroke:#d55e00}.f2{fill:#009e73}.s2{stroke:#009e73}
       .f3{fill:#b07aa1}.s3{stroke:#b07aa1}.f4{fill:#8c6d00}.s4{stroke:#8c6d00}.f5{fill:#56b4e9}.s5{stroke:#56b4e9}
+      .f9{fill:#5c8a1e}.s9{stroke:#5c8a1e}
       .f6{fill:#7f7f7f}.s6{stroke:#7f7f7f}.f7{fill:#e377c2}.s7{stroke:#e377c2}.f8{fill:#6b4c9a}.s8{stroke:#6b4c9a}
       @media (prefers-color-scheme:dark){
       .paper{fill:#0d1117}text{fill:#e6edf3}.grid{stroke:#30363d}.one{stroke:#e6edf3}
       .f0{fill:#4ea8de}.s0{stroke:#4ea8de}.f1{fill:#ff8c42}.s1{stroke:#ff8c42}.f2{fill:#2fd6a5}.s2{stroke:#2fd6a5}
       .f3{fill:#d7a9cb}.s3{stroke:#d7a9cb}.f4{fill:#e0b400}.s4{stroke:#e0b400}.f5{fill:#9bd5f5}.s5{stroke:#9bd5f5}
+      .f9{fill:#a4d65e}.s9{stroke:#a4d65e}
       .f6{fill:#b0b0b0}.s6{stroke:#b0b0b0}.f7{fill:#f5a6dd}.s7{stroke:#f5a6dd}.f8{fill:#b497e7}.s8{stroke:#b497e7}
       }
       </style>
@@ -47,6 +49,9 @@ final class Svg {
 
   /** Values of one label, one for each series; NaN where there is none. */
   record Bar(String label, double[] values) {}
+
+  /** Values of one label, some for each series. */
+  record Strip(String label, List<List<Double>> values) {}
 
   /** A named curve. */
   record Curve(String name, List<double[]> points) {}
@@ -103,8 +108,66 @@ final class Svg {
     return svg.finish();
   }
 
-  /** Curves on two logarithmic axes. */
-  static String curves(String title, String xAxis, String yAxis, List<Curve> curves) {
+  /**
+   * A dot for each value on a logarithmic axis around 1, all of the same weight, and a bar at the
+   * geometric mean of a series with its number.
+   */
+  static String strips(String title, String axis, List<String> series, List<Strip> strips) {
+    int lane = 18;
+    int group = lane * series.size() + 8;
+    int bottom = TOP + group * strips.size();
+    Svg svg = new Svg(bottom + 48, title);
+    svg.legend(series);
+    double[] range = {0.5, 2};
+    for (Strip strip : strips) {
+      for (double v : strip.values.stream().flatMap(List::stream).toList()) {
+        range[0] = Math.min(range[0], v / 1.1);
+        range[1] = Math.max(range[1], v * 1.1);
+      }
+    }
+    for (double tick : decades(range[0], range[1])) {
+      double x = at(tick, range[0], range[1], true);
+      svg.line(x, TOP, x, bottom, tick == 1 ? "one" : "grid");
+      svg.text(x, bottom + 16, "middle", "", number(tick));
+    }
+    svg.text(LEFT + (WIDTH - LEFT - RIGHT) / 2.0, bottom + 36, "middle", "", axis);
+    svg.text(WIDTH - 16, TOP - 10, "end", "", "mean");
+    for (int i = 0; i < strips.size(); i++) {
+      double top = TOP + group * i + 4;
+      svg.line(16, top - 4, WIDTH - 16, top - 4, "grid");
+      svg.text(LEFT - 8, top + group / 2.0, "end", "", strips.get(i).label);
+      for (int k = 0; k < series.size(); k++) {
+        List<Double> values = strips.get(i).values.get(k).stream().sorted().toList();
+        double middle = top + lane * (k + 0.5);
+        double logs = 0;
+        for (int j = 0; j < values.size(); j++) {
+          logs += Math.log(values.get(j));
+          // Neighbours one above the other, so that all can be seen.
+          svg.dot(at(values.get(j), range[0], range[1], true), middle + (j % 3 - 1) * 4, k);
+        }
+        if (!values.isEmpty()) {
+          double mean = Math.exp(logs / values.size());
+          double x = at(mean, range[0], range[1], true);
+          svg.line(x, middle - lane / 2.0, x, middle + lane / 2.0, "line s" + k % COLORS);
+          svg.text(WIDTH - 16, middle + 4, "end", "", number(mean));
+        }
+      }
+    }
+    return svg.finish();
+  }
+
+  /** Curves on two logarithmic axes, and a mark where one overtakes another, if that is above 0. */
+  static String curves(String title, String xAxis, String yAxis, double mark, List<Curve> curves) {
+    return plane(title, xAxis, yAxis, mark, curves, true);
+  }
+
+  /** Single points on two logarithmic axes. */
+  static String dots(String title, String xAxis, String yAxis, List<Curve> points) {
+    return plane(title, xAxis, yAxis, 0, points, false);
+  }
+
+  private static String plane(
+      String title, String xAxis, String yAxis, double mark, List<Curve> curves, boolean joined) {
     int bottom = 460;
     Svg svg = new Svg(bottom + 56, title);
     svg.legend(curves.stream().map(Curve::name).toList());
@@ -121,8 +184,14 @@ final class Svg {
       svg.line(left, at, WIDTH - RIGHT, at, "grid");
       svg.text(left - 6, at + 4, "end", "", power(tick));
     }
-    svg.text(left + (WIDTH - left - RIGHT) / 2.0, bottom + 38, "middle", "", xAxis);
-    svg.text(16, TOP - 6, "start", "", yAxis);
+    svg.text(
+        left + (WIDTH - left - RIGHT) / 2.0, bottom + 38, "middle", "", yAxis + " over " + xAxis);
+    if (mark > 0) {
+      double at = left + (WIDTH - left - RIGHT) * share(mark, x);
+      svg.line(at, TOP, at, bottom, "one");
+      String label = "native = Java at " + Math.round(mark);
+      svg.text(at + 6, bottom - 8, "start", "", label);
+    }
     for (int i = 0; i < curves.size(); i++) {
       StringBuilder points = new StringBuilder();
       for (double[] p : curves.get(i).points) {
@@ -132,6 +201,13 @@ final class Svg {
                 "%.1f,%.1f ",
                 left + (WIDTH - left - RIGHT) * share(p[0], x),
                 bottom - (bottom - TOP) * share(p[1], y)));
+        svg.dot(
+            left + (WIDTH - left - RIGHT) * share(p[0], x),
+            bottom - (bottom - TOP) * share(p[1], y),
+            i);
+      }
+      if (!joined) {
+        continue;
       }
       svg.out.append(
           String.format(
@@ -141,17 +217,24 @@ final class Svg {
     return svg.finish();
   }
 
+  /** Five names to a line, at most two lines. */
   private void legend(List<String> series) {
     double x = 16;
+    int y = 36;
     for (int i = 0; i < series.size(); i++) {
+      if (i == 5) {
+        x = 16;
+        y += 15;
+      }
       out.append(
           String.format(
               Locale.ROOT,
-              "<rect x=\"%.1f\" y=\"36\" width=\"10\" height=\"10\" class=\"f%d\"/>%n",
+              "<rect x=\"%.1f\" y=\"%d\" width=\"10\" height=\"10\" class=\"f%d\"/>%n",
               x,
+              y,
               i % COLORS));
-      text(x + 14, 45, "start", "", series.get(i));
-      x += 26 + 6.3 * series.get(i).length();
+      text(x + 14, y + 9, "start", "", series.get(i));
+      x += 34 + 6.6 * series.get(i).length();
     }
   }
 
@@ -173,6 +256,16 @@ final class Svg {
             anchor,
             type.isEmpty() ? "" : " class=\"" + type + "\"",
             escaped));
+  }
+
+  private void dot(double x, double y, int series) {
+    out.append(
+        String.format(
+            Locale.ROOT,
+            "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"3\" class=\"f%d\"/>%n",
+            x,
+            y,
+            series % COLORS));
   }
 
   private void line(double x, double y, double x2, double y2, String type) {

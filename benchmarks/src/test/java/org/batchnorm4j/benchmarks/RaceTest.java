@@ -24,7 +24,9 @@ class RaceTest {
   /** The whole way with every peer: values right, a time for each that offers the cell. */
   @Test
   void everyPeerIsRightInEveryKindOfCell() {
-    Race race = new Race(Contenders.all(2), 2);
+    List<Peer> all = Contenders.all(2);
+    assertTrue(all.stream().anyMatch(p -> p.name().equals("JDK Vector API")));
+    Race race = new Race(all, 2);
     List<Cell> cells = new ArrayList<>();
     for (Operation operation : Operation.values()) {
       for (Layout layout : Layout.values()) {
@@ -34,7 +36,8 @@ class RaceTest {
         cells.add(
             new Cell("t", operation, layout, DType.F32, Fusion.RELU, new long[] {2, 4, 3, 3}, 3));
       }
-      cells.add(Plan.cell(operation, Layout.NSC, 64, 50));
+      cells.add(Plan.cell(operation, Layout.NSC, 150, 50));
+      cells.add(Plan.cell(operation, Layout.NCS, 2, 3, 10, 13));
       cells.add(Plan.cell(operation, Layout.NCS, 2, 3, 2, 4, 4));
     }
     cells.add(
@@ -57,6 +60,16 @@ class RaceTest {
       }
     }
     assertTrue(timed > 5 * cells.size(), "too few were timed: " + timed);
+  }
+
+  @Test
+  void manyCallersAreRightAndTimedByTheCall() {
+    List<Results.Row> rows =
+        new Race(Contenders.callers(2), 2)
+            .measure(Plan.cell(Operation.INFERENCE, Layout.NCS, 1, 8, 5, 5), SECONDS);
+    List<Results.Row> ours = rows.stream().filter(Results.Row::isOurs).toList();
+    assertEquals(12, ours.size(), () -> "" + rows);
+    assertTrue(ours.stream().allMatch(row -> row.microseconds() > 0), () -> "" + ours);
   }
 
   @Test

@@ -36,7 +36,8 @@ class ReportTest {
     assertTrue(markdown.contains("0.50 x libtorch |"), markdown);
     // Two cells, geometric mean of 2.5 and 0.5, the worst, one loss, 4 times the Java backend.
     assertTrue(
-        markdown.contains("| 1 | inference | nchw | 2 | 1.12 | 0.50 | 1 | 4.00 |"), markdown);
+        markdown.contains("| 1 | inference | nchw | 2 | 1.12 | 0.50 | 1 | 4.00 | 0.80 |"),
+        markdown);
     assertTrue(markdown.contains("- oneDNN, inference nchw 32x64x56x56, f32, 1 thread: wrong"));
     assertFalse(markdown.contains("busy"), markdown);
   }
@@ -73,14 +74,16 @@ class ReportTest {
                     Rows.ok("native <&>", "64x50", 2, 10),
                     Rows.ok("libtorch", "64x50", 2, 5)))
             .write(json);
-    assertEquals(3, written.size());
+    assertEquals(4, written.size());
     for (Path file : written) {
       String text = Files.readString(file);
       if (file.toString().endsWith(".svg")) {
         DocumentBuilderFactory.newInstance()
             .newDocumentBuilder()
             .parse(new InputSource(new StringReader(text)));
-        assertTrue(text.contains("32x64x56x56") && text.contains("64x50"), text);
+        boolean labels = text.contains("32x64x56x56") && text.contains("64x50");
+        boolean dots = text.split("<circle", -1).length - 1 == 4;
+        assertTrue(labels || dots, text);
         assertTrue(text.contains("prefers-color-scheme:dark"), text);
       }
     }
@@ -95,10 +98,34 @@ class ReportTest {
             "calls",
             "x & y",
             "us",
+            1000,
             List.of(new Svg.Curve("a", List.of(new double[] {1, 0.1}, new double[] {1e6, 2000}))));
     DocumentBuilderFactory.newInstance()
         .newDocumentBuilder()
         .parse(new InputSource(new StringReader(svg)));
     assertTrue(svg.contains("polyline"), svg);
+    assertTrue(svg.contains(">native = Java at 1000<"), svg);
+  }
+
+  @Test
+  void findsWhereNativeOvertakesJava() {
+    // Twice as slow at 100 elements, twice as fast at 10000: even in the middle of the logarithms.
+    String text =
+        new Report(
+                Rows.results(
+                    Rows.call("native AVX2", 100, 2),
+                    Rows.call("Java backend", 100, 1),
+                    Rows.call("native AVX2", 10000, 2),
+                    Rows.call("Java backend", 10000, 4)))
+            .markdown(List.of());
+    assertTrue(text.contains("1 thread: native is the faster one from about 1000 elements"), text);
+  }
+
+  @Test
+  void countsTheTensorsOfALimit() {
+    assertEquals(2, Report.tensors("copy"));
+    assertEquals(3, Report.tensors("read + copy"));
+    assertEquals(3, Report.tensors("triad"));
+    assertEquals(5, Report.tensors("2 reads + triad"));
   }
 }

@@ -41,6 +41,30 @@ final class Rows {
         8);
   }
 
+  static Results.Row call(String contender, long elements, double microseconds) {
+    return new Results.Row(
+        "call",
+        "inference",
+        "nc",
+        "f32",
+        "none",
+        "1x" + elements,
+        elements,
+        1,
+        1,
+        contender,
+        Results.OK,
+        "",
+        microseconds,
+        microseconds,
+        microseconds,
+        microseconds,
+        10,
+        1,
+        "copy",
+        1);
+  }
+
   static Results results(Results.Row... rows) {
     return new Results(
         "made-up",

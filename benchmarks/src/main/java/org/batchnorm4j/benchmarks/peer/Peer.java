@@ -20,6 +20,11 @@ public interface Peer {
     /** The measured part. */
     void run();
 
+    /** How many calls of the operation a run is; a time is that of one. */
+    default int calls() {
+      return 1;
+    }
+
     /** Copies results that lie elsewhere into the operands, to be checked. */
     default void publish() {}
 
