@@ -20,14 +20,15 @@ int log2_of(int64_t x) {
 
 }  // namespace
 
-StoreChoice::Cell& StoreChoice::cell(Pass pass, int size_class) {
-  static Cell cells[3][kClasses];
-  return cells[static_cast<int>(pass)][size_class];
+StoreChoice::Cell& StoreChoice::cell(Pass pass, bool channels_last, int size_class) {
+  static Cell cells[3][2][kClasses];
+  return cells[static_cast<int>(pass)][channels_last][size_class];
 }
 
-StoreChoice::StoreChoice(Pass pass, int64_t bytes, int workers, bool possible) : bytes_(bytes) {
+StoreChoice::StoreChoice(Pass pass, bool channels_last, int64_t bytes, int workers, bool possible)
+    : bytes_(bytes) {
   if (!possible || bytes <= l2_bytes() * workers) return;
-  cell_ = &cell(pass, log2_of(bytes));
+  cell_ = &cell(pass, channels_last, log2_of(bytes));
   uint32_t call = cell_->calls.fetch_add(1, std::memory_order_relaxed);
   double through = cell_->best[0].load(std::memory_order_relaxed);
   double around = cell_->best[1].load(std::memory_order_relaxed);

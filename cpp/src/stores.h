@@ -4,8 +4,8 @@
 // loses where the data would have stayed in cache. Where that border lies cannot be told from cache
 // sizes: a virtual machine reports the whole last-level cache of a host it shares (measured:
 // streaming 2 x faster at a tenth of the reported size, docs/performance.md). So it is learnt:
-// calls of one kind and size try both in turn a few times, then take the faster, and look again now
-// and then. No bit of a result depends on it.
+// calls of one kind, layout and size try both in turn a few times, then take the faster, and look
+// again now and then. No bit of a result depends on it.
 #pragma once
 #include <atomic>
 #include <chrono>
@@ -20,7 +20,7 @@ class StoreChoice {
  public:
   // bytes: all that the call reads and writes. possible: false where the output is also an input,
   // whose lines are in cache already.
-  StoreChoice(Pass pass, int64_t bytes, int workers, bool possible);
+  StoreChoice(Pass pass, bool channels_last, int64_t bytes, int workers, bool possible);
   ~StoreChoice();
   StoreChoice(const StoreChoice&) = delete;
   StoreChoice& operator=(const StoreChoice&) = delete;
@@ -34,7 +34,7 @@ class StoreChoice {
     // two are compared per byte.
     std::atomic<double> best[2] = {};
   };
-  static Cell& cell(Pass pass, int size_class);
+  static Cell& cell(Pass pass, bool channels_last, int size_class);
 
   Cell* cell_ = nullptr;
   bool stream_ = false;
