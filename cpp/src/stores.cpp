@@ -1,5 +1,7 @@
 #include "stores.h"
 
+#include <algorithm>
+
 #include "dispatch.h"
 
 namespace bn {
@@ -7,7 +9,8 @@ namespace {
 
 constexpr int kClasses = 48;
 constexpr uint32_t kTrials = 8;   // calls that try both in turn
-constexpr uint32_t kAgain = 512;  // one in so many looks again
+constexpr uint32_t kAgain = 512;  // one in so many looks again, besides the 16th, 32nd, 64th, ...
+constexpr double kForget = 1.02;  // a time not reached again fades, so that a lucky one cannot rule
 
 int log2_of(int64_t x) {
   int n = 0;
@@ -36,7 +39,8 @@ StoreChoice::StoreChoice(Pass pass, bool channels_last, int64_t bytes, int worke
   if (call < kTrials) {
     stream_ = call % 2 == 1;
   } else {
-    stream_ = call % kAgain == 0 ? !faster : faster;
+    bool again = call % kAgain == 0 || (call & (call - 1)) == 0;
+    stream_ = again ? !faster : faster;
   }
   start_ = std::chrono::steady_clock::now();
 }
@@ -48,7 +52,8 @@ StoreChoice::~StoreChoice() {
   // A lost race between two callers loses one sample.
   std::atomic<double>& best = cell_->best[stream_];
   double seen = best.load(std::memory_order_relaxed);
-  if (seen == 0 || per_byte < seen) best.store(per_byte, std::memory_order_relaxed);
+  double now = seen == 0 ? per_byte : std::min(per_byte, seen * kForget);
+  best.store(now, std::memory_order_relaxed);
 }
 
 }  // namespace bn

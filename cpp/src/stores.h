@@ -30,8 +30,8 @@ class StoreChoice {
  private:
   struct Cell {
     std::atomic<uint32_t> calls{0};
-    // The least nanoseconds seen, through and around; of a size class, so sizes within a factor of
-    // two are compared per byte.
+    // The least nanoseconds seen of late, through and around; of a size class, so sizes within a
+    // factor of two are compared per byte.
     std::atomic<double> best[2] = {};
   };
   static Cell& cell(Pass pass, bool channels_last, int size_class);
