@@ -152,17 +152,7 @@ public final class BatchNormFunctions {
       throw new IllegalArgumentException(
           "batch_norm eps must be positive during training, but got " + eps);
     }
-    if (!Double.isFinite(momentum)) {
-      throw new IllegalArgumentException("momentum must be finite, but got " + momentum);
-    }
-    if ((runningMean == null) != (runningVar == null)) {
-      throw new IllegalArgumentException(
-          (runningMean == null ? "running_mean" : "running_var")
-              + " is null, but the other running statistic is not: give both, or none to track"
-              + " nothing");
-    }
-    checkPerChannel("running_mean", runningMean, problem);
-    checkPerChannel("running_var", runningVar, problem);
+    checkTracking(problem, momentum, runningMean, runningVar);
     checkPerChannel("weight", weight, problem);
     checkPerChannel("bias", bias, problem);
     checkSaved(saved, problem);
@@ -319,6 +309,22 @@ public final class BatchNormFunctions {
     if (t.isClosed()) {
       throw new IllegalStateException(name + " is closed; its memory has been given back");
     }
+  }
+
+  /** Checks the running statistics that a training forward updates, or does without. */
+  static void checkTracking(
+      Problem problem, double momentum, @Nullable Tensor runningMean, @Nullable Tensor runningVar) {
+    if (!Double.isFinite(momentum)) {
+      throw new IllegalArgumentException("momentum must be finite, but got " + momentum);
+    }
+    if ((runningMean == null) != (runningVar == null)) {
+      throw new IllegalArgumentException(
+          (runningMean == null ? "running_mean" : "running_var")
+              + " is null, but the other running statistic is not: give both, or none to track"
+              + " nothing");
+    }
+    checkPerChannel("running_mean", runningMean, problem);
+    checkPerChannel("running_var", runningVar, problem);
   }
 
   private static void checkRunning(

@@ -7,6 +7,7 @@ import static org.batchnorm4j.nn.functional.BatchNormFunctions.checkPerChannel;
 import static org.batchnorm4j.nn.functional.BatchNormFunctions.checkSameOrApart;
 import static org.batchnorm4j.nn.functional.BatchNormFunctions.checkSaved;
 import static org.batchnorm4j.nn.functional.BatchNormFunctions.checkShapeAndType;
+import static org.batchnorm4j.nn.functional.BatchNormFunctions.checkTracking;
 import static org.batchnorm4j.nn.functional.BatchNormFunctions.isLaidOutLike;
 import static org.batchnorm4j.nn.functional.BatchNormFunctions.zero;
 
@@ -103,17 +104,7 @@ public final class SampleNormFunctions {
               + ")");
     }
     checkEps("instance_norm", eps);
-    if (!Double.isFinite(momentum)) {
-      throw new IllegalArgumentException("momentum must be finite, but got " + momentum);
-    }
-    if ((runningMean == null) != (runningVar == null)) {
-      throw new IllegalArgumentException(
-          (runningMean == null ? "running_mean" : "running_var")
-              + " is null, but the other running statistic is not: give both, or none to track"
-              + " nothing");
-    }
-    checkPerChannel("running_mean", runningMean, problem);
-    checkPerChannel("running_var", runningVar, problem);
+    checkTracking(problem, momentum, runningMean, runningVar);
     checkPerChannel("weight", weight, problem);
     checkPerChannel("bias", bias, problem);
     checkSaved(saved, rows(x, problem.n() * problem.c(), problem.s()));
