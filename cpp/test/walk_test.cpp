@@ -16,7 +16,6 @@ namespace {
 using bn::Extent;
 using bn::Gradient;
 using bn::Normalize;
-using bn::Walk;
 
 struct Part {
   Extent extent;
@@ -82,6 +81,41 @@ void each_row(const Part& part, F f) {
   }
 }
 
+// Every way to walk gives what the plain walk over rows gives, writes nothing else, and copies what
+// it should of the input with number `ahead`. make(arrays, first value, channel, extent, pitch).
+template <class Make, class Plain, class Walked>
+void expect_same(const Part& part, int dtype, int ahead, Make make, Plain plain, Walked walked) {
+  Arrays expected(part, dtype, 5);
+  each_row(part, [&](int64_t n, int64_t c, int64_t f, int64_t count) {
+    auto a = make(expected, n * expected.pitch + f, c, Extent{1, 1, count}, 1);
+    plain (*bn::kernels_for(bn_scalar, dtype))(a, 0, count);
+  });
+  for (int isa : isas()) {
+    for (int64_t streams : {1, 2, 3, 8}) {
+      for (bool stream : {false, true}) {
+        Arrays got(part, dtype, 5);
+        auto a = make(got, 0, 0, part.extent, got.pitch);
+        a.stream = stream;
+        a.walk.streams = streams;
+        a.walk.from[ahead] = {got.c.data(), got.pitch};
+        a.walk.to[ahead] = {got.copy.data(), got.pitch};
+        walked (*bn::kernels_for(isa, dtype))(a, part.n0, part.n1, part.f0, part.f1);
+        for (auto v : {&Arrays::out, &Arrays::out2}) {
+          EXPECT_TRUE(0 == std::memcmp(got.output(got.*v, 0), expected.output(expected.*v, 0),
+                                       (size_t)(part.extent.n * got.pitch * got.size)))
+              << "isa " << isa << " streams " << streams << " stream " << stream << " s "
+              << part.extent.s;
+        }
+        each_row(part, [&](int64_t n, int64_t, int64_t f, int64_t count) {
+          int64_t at = (n * got.pitch + f) * got.size;
+          EXPECT_TRUE(0 == std::memcmp(got.copy.data() + at, got.c.data() + at,
+                                       (size_t)(count * got.size)));
+        });
+      }
+    }
+  }
+}
+
 class Walks : public ::testing::TestWithParam<int> {};
 
 TEST_P(Walks, Normalize) {
@@ -89,8 +123,7 @@ TEST_P(Walks, Normalize) {
   int64_t element = dtype == bn_f64 ? 8 : 4;
   for (const Part& part : kParts) {
     for (int64_t off : {0, 3}) {
-      Arrays expected(part, dtype, 5);
-      auto args = [&](Arrays& m, int64_t at, int64_t channel, Extent extent, int64_t pitch) {
+      auto make = [&](Arrays& m, int64_t at, int64_t channel, Extent extent, int64_t pitch) {
         Normalize a = {};
         a.extent = extent;
         a.x = {m.a.data() + at * m.size, pitch};
@@ -101,31 +134,9 @@ TEST_P(Walks, Normalize) {
         a.walk.streams = 1;
         return a;
       };
-      each_row(part, [&](int64_t n, int64_t c, int64_t f, int64_t count) {
-        Normalize a = args(expected, n * expected.pitch + f, c, {1, 1, count}, 1);
-        bn::kernels_for(bn_scalar, dtype)->normalize_nsc[bn_relu][true](a, 0, count);
-      });
-      for (int isa : isas()) {
-        for (int64_t streams : {1, 2, 3, 8}) {
-          for (bool stream : {false, true}) {
-            Arrays got(part, dtype, 5);
-            Normalize a = args(got, 0, 0, part.extent, got.pitch);
-            a.stream = stream;
-            a.walk = Walk{streams, {{got.c.data(), got.pitch}}, {{got.copy.data(), got.pitch}}};
-            bn::kernels_for(isa, dtype)
-                ->normalize_ncs[bn_relu][true](a, part.n0, part.n1, part.f0, part.f1);
-            EXPECT_TRUE(0 == std::memcmp(got.output(got.out, 0), expected.output(expected.out, 0),
-                                         (size_t)(part.extent.n * got.pitch * got.size)))
-                << "isa " << isa << " streams " << streams << " stream " << stream << " s "
-                << part.extent.s;
-            each_row(part, [&](int64_t n, int64_t, int64_t f, int64_t count) {
-              int64_t at = (n * got.pitch + f) * got.size;
-              EXPECT_TRUE(0 == std::memcmp(got.copy.data() + at, got.c.data() + at,
-                                           (size_t)(count * got.size)));
-            });
-          }
-        }
-      }
+      expect_same(
+          part, dtype, 0, make, [](const bn::Kernels& k) { return k.normalize_nsc[bn_relu][true]; },
+          [](const bn::Kernels& k) { return k.normalize_ncs[bn_relu][true]; });
     }
   }
 }
@@ -135,8 +146,7 @@ TEST_P(Walks, Gradient) {
   int64_t element = dtype == bn_f64 ? 8 : 4;
   for (const Part& part : kParts) {
     for (int64_t off : {0, 3}) {
-      Arrays expected(part, dtype, 5);
-      auto args = [&](Arrays& m, int64_t at, int64_t channel, Extent extent, int64_t pitch) {
+      auto make = [&](Arrays& m, int64_t at, int64_t channel, Extent extent, int64_t pitch) {
         Gradient a = {};
         a.extent = extent;
         a.dy = {m.a.data() + at * m.size, pitch};
@@ -151,35 +161,10 @@ TEST_P(Walks, Gradient) {
         a.walk.streams = 1;
         return a;
       };
-      each_row(part, [&](int64_t n, int64_t c, int64_t f, int64_t count) {
-        Gradient a = args(expected, n * expected.pitch + f, c, {1, 1, count}, 1);
-        bn::kernels_for(bn_scalar, dtype)->gradient_nsc[bn_leaky_relu][true][true](a, 0, count);
-      });
-      for (int isa : isas()) {
-        for (int64_t streams : {1, 2, 3, 8}) {
-          for (bool stream : {false, true}) {
-            Arrays got(part, dtype, 5);
-            Gradient a = args(got, 0, 0, part.extent, got.pitch);
-            a.stream = stream;
-            a.walk.streams = streams;
-            a.walk.from[1] = {got.c.data(), got.pitch};
-            a.walk.to[1] = {got.copy.data(), got.pitch};
-            bn::kernels_for(isa, dtype)
-                ->gradient_ncs[bn_leaky_relu][true][true](a, part.n0, part.n1, part.f0, part.f1);
-            for (auto v : {&Arrays::out, &Arrays::out2}) {
-              EXPECT_TRUE(0 == std::memcmp(got.output(got.*v, 0), expected.output(expected.*v, 0),
-                                           (size_t)(part.extent.n * got.pitch * got.size)))
-                  << "isa " << isa << " streams " << streams << " stream " << stream << " s "
-                  << part.extent.s;
-            }
-            each_row(part, [&](int64_t n, int64_t, int64_t f, int64_t count) {
-              int64_t at = (n * got.pitch + f) * got.size;
-              EXPECT_TRUE(0 == std::memcmp(got.copy.data() + at, got.c.data() + at,
-                                           (size_t)(count * got.size)));
-            });
-          }
-        }
-      }
+      expect_same(
+          part, dtype, 1, make,
+          [](const bn::Kernels& k) { return k.gradient_nsc[bn_leaky_relu][true][true]; },
+          [](const bn::Kernels& k) { return k.gradient_ncs[bn_leaky_relu][true][true]; });
     }
   }
 }

@@ -110,7 +110,6 @@ template <class Values, class At, class Row>
 BN_INLINE int64_t together(Run<Values>* runs, int64_t count, int64_t s, At channel, Row row) {
   int64_t all = runs[0].ready;
   for (int64_t i = 1; i < count; i++) all = min(all, runs[i].ready);
-  if (all >= 16) all = all / 16 * 16;
   constexpr int64_t kTurn = 32;  // no less than a line, or its halves may be written one by one
   for (int64_t j = 0; j + 16 <= all; j += kTurn) {
     for (int64_t i = 0; i < count; i++) {
