@@ -1,9 +1,9 @@
 // The C ABI: checks, then the kernels of the wanted instruction set through a schedule. No
 // algorithm.
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <initializer_list>
-#include <numeric>
 
 #include "batchnorm4j.h"
 #include "dense/dense.h"
@@ -111,25 +111,21 @@ void take_packed(Gradient& args, const Packed& packed) {
 template <class Args>
 class KernelMap final : public Map {
  public:
-  using Ncs = void (*)(const Args&, int64_t n0, int64_t n1, int64_t f0, int64_t f1);
-  using Nsc = void (*)(const Args&, int64_t r0, int64_t r1);
+  using Ncs = void (*)(const Args&, const Walk&, int64_t n0, int64_t n1, int64_t f0, int64_t f1);
+  using Nsc = void (*)(const Args&, int64_t streams, int64_t r0, int64_t r1);
 
   KernelMap(const Args& args, Ncs channels_first, Nsc channels_last)
       : args_(args), ncs_(channels_first), nsc_(channels_last) {}
 
   void ncs(int64_t n0, int64_t n1, int64_t f0, int64_t f1, const Packed* packed,
            const Walk& walk) override {
+    if (packed == nullptr) return ncs_(args_, walk, n0, n1, f0, f1);
     Args part = args_;
-    part.walk = walk;
-    if (packed) take_packed(part, *packed);
-    ncs_(part, n0, n1, f0, f1);
+    take_packed(part, *packed);
+    ncs_(part, walk, n0, n1, f0, f1);
   }
 
-  void nsc(int64_t r0, int64_t r1, const Walk& walk) override {
-    Args part = args_;
-    part.walk = walk;
-    nsc_(part, r0, r1);
-  }
+  void nsc(int64_t r0, int64_t r1, int64_t streams) override { nsc_(args_, streams, r0, r1); }
 
  private:
   const Args& args_;
@@ -356,7 +352,7 @@ int backward(Call& call, Gradient args, const Statistics& from, const void* weig
 // neither fill vectors nor let stores be aligned (1.5 x as fast with 100 channels). 1: none.
 int64_t rows_as_one(const Plan& plan, std::initializer_list<int64_t> pitches) {
   constexpr int64_t kMostChannels = 2048, kLeastRows = 32;
-  int64_t c = plan.extent.c, rows = 16 / std::gcd(c, int64_t{16});
+  int64_t c = plan.extent.c, rows = 16 / std::min<int64_t>(c & -c, 16);
   for (int64_t pitch : pitches) {
     if (pitch != c) return 1;
   }
@@ -381,7 +377,7 @@ void normalize_rows_as_one(const Call& call, const Normalize& args, int64_t rows
   }
   KernelMap<Normalize> map = map_of(call, wide);
   run_map(plan, map);
-  if (most * rows < e.values()) map_of(call, args).nsc(most * rows, e.values(), {1, {}, {}});
+  if (most * rows < e.values()) map_of(call, args).nsc(most * rows, e.values(), 1);
 }
 
 // y from x with given statistics; mean_low null for 0.

@@ -41,7 +41,6 @@ struct Normalize {
   const void *mean, *mean_low, *scale, *bias;
   double slope;
   bool stream;
-  Walk walk;  // copies x
 };
 
 // Sums over g = masked dy, and the gradients made from them.
@@ -52,7 +51,6 @@ struct Gradient {
   const void *mean, *mean_low, *scale, *c1, *c2;
   double slope;
   bool stream;
-  Walk walk;  // copies dy, x and y
 };
 
 // What a training forward makes of a channel's moments. Elements of E; any output but mean,
@@ -104,9 +102,10 @@ struct Kernels {
   void (*prepare_inference)(const PrepareInference&, int64_t c0, int64_t c1);
 
   // [activation][residual]; ncs: values [f0, f1) of samples [n0, n1), counted through the channels,
-  // c * s + i; nsc: rows [r0, r1).
-  void (*normalize_ncs[3][2])(const Normalize&, int64_t n0, int64_t n1, int64_t f0, int64_t f1);
-  void (*normalize_nsc[3][2])(const Normalize&, int64_t r0, int64_t r1);
+  // c * s + i, while x is read ahead; nsc: rows [r0, r1), in so many streams.
+  void (*normalize_ncs[3][2])(const Normalize&, const Walk&, int64_t n0, int64_t n1, int64_t f0,
+                              int64_t f1);
+  void (*normalize_nsc[3][2])(const Normalize&, int64_t streams, int64_t r0, int64_t r1);
 
   // [activation]: sums of g and g * (x - mean) over chunks [q0, q1), at [c - c0].
   void (*sums_ncs[3])(const Gradient&, int64_t c0, int64_t c1, int64_t q0, int64_t q1, double* g,
@@ -118,9 +117,10 @@ struct Kernels {
   void (*finish_gradient)(const FinishGradient&, int64_t c0, int64_t c1, const double* g,
                           const double* dot);
 
-  // [activation][training][dresidual wanted]
-  void (*gradient_ncs[3][2][2])(const Gradient&, int64_t n0, int64_t n1, int64_t f0, int64_t f1);
-  void (*gradient_nsc[3][2][2])(const Gradient&, int64_t r0, int64_t r1);
+  // [activation][training][dresidual wanted]; dy, x and y are read ahead.
+  void (*gradient_ncs[3][2][2])(const Gradient&, const Walk&, int64_t n0, int64_t n1, int64_t f0,
+                                int64_t f1);
+  void (*gradient_nsc[3][2][2])(const Gradient&, int64_t streams, int64_t r0, int64_t r1);
 };
 
 // One table per instruction set and data type, each in an object file of its own.

@@ -56,7 +56,7 @@ void map_nsc(const Plan& plan, Map& map) {
   int64_t row = std::max<int64_t>(plan.extent.c * plan.element, 1);
   int64_t rows = std::max<int64_t>(kTile / row / 8 * 8, 8);
   parallel_for(plan.workers(), ceil_div(plan.values(), rows), [&](int64_t task, int) {
-    map.nsc(task * rows, std::min((task + 1) * rows, plan.values()), {plan.streams(), {}, {}});
+    map.nsc(task * rows, std::min((task + 1) * rows, plan.values()), plan.streams());
   });
 }
 

@@ -48,7 +48,7 @@ class Map {
   virtual void ncs(int64_t n0, int64_t n1, int64_t f0, int64_t f1, const Packed* packed,
                    const Walk& walk) = 0;
   // Channels last: rows [r0, r1).
-  virtual void nsc(int64_t r0, int64_t r1, const Walk& walk) = 0;
+  virtual void nsc(int64_t r0, int64_t r1, int64_t streams) = 0;
 
  protected:
   ~Map() = default;

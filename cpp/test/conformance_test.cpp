@@ -120,9 +120,9 @@ TEST(Conformance, StreamedStores) {
         std::vector<char> y((size_t)((kS + misalign + 2 * kRoom) * size), 0x55), expected = y;
         char* out = y.data() + (-(uintptr_t)y.data() % 64) + misalign * size;
         std::memcpy(expected.data() + (out - y.data()), x.data(), x.size());
-        bn::Normalize normalize = {{1, 1, kS}, {x.data(), kS}, {}, {out, kS}, zero,       zero,
-                                   one,        zero,           0,  true,      {1, {}, {}}};
-        bn::kernels_for(isa, dtype)->normalize_ncs[0][0](normalize, 0, 1, 0, kS);
+        bn::Normalize normalize = {{1, 1, kS}, {x.data(), kS}, {}, {out, kS}, zero, zero,
+                                   one,        zero,           0,  true};
+        bn::kernels_for(isa, dtype)->normalize_ncs[0][0](normalize, {1, {}, {}}, 0, 1, 0, kS);
         EXPECT_TRUE(y == expected) << "isa " << isa << " dtype " << dtype << " at " << misalign;
       }
     }

@@ -88,7 +88,7 @@ void expect_same(const Part& part, int dtype, int ahead, Make make, Plain plain,
   Arrays expected(part, dtype, 5);
   each_row(part, [&](int64_t n, int64_t c, int64_t f, int64_t count) {
     auto a = make(expected, n * expected.pitch + f, c, Extent{1, 1, count}, 1);
-    plain (*bn::kernels_for(bn_scalar, dtype))(a, 0, count);
+    plain (*bn::kernels_for(bn_scalar, dtype))(a, 1, 0, count);
   });
   for (int isa : isas()) {
     for (int64_t streams : {1, 2, 3, 8}) {
@@ -96,10 +96,10 @@ void expect_same(const Part& part, int dtype, int ahead, Make make, Plain plain,
         Arrays got(part, dtype, 5);
         auto a = make(got, 0, 0, part.extent, got.pitch);
         a.stream = stream;
-        a.walk.streams = streams;
-        a.walk.from[ahead] = {got.c.data(), got.pitch};
-        a.walk.to[ahead] = {got.copy.data(), got.pitch};
-        walked (*bn::kernels_for(isa, dtype))(a, part.n0, part.n1, part.f0, part.f1);
+        bn::Walk walk = {streams, {}, {}};
+        walk.from[ahead] = {got.c.data(), got.pitch};
+        walk.to[ahead] = {got.copy.data(), got.pitch};
+        walked (*bn::kernels_for(isa, dtype))(a, walk, part.n0, part.n1, part.f0, part.f1);
         for (auto v : {&Arrays::out, &Arrays::out2}) {
           EXPECT_TRUE(0 == std::memcmp(got.output(got.*v, 0), expected.output(expected.*v, 0),
                                        (size_t)(part.extent.n * got.pitch * got.size)))
@@ -131,7 +131,6 @@ TEST_P(Walks, Normalize) {
         a.y = {m.output(m.out, off) + at * m.size, pitch};
         const void** to[] = {&a.mean, &a.mean_low, &a.scale, &a.bias};
         for (int i = 0; i < 4; i++) *to[i] = m.parameters[i].data() + channel * element;
-        a.walk.streams = 1;
         return a;
       };
       expect_same(
@@ -158,7 +157,6 @@ TEST_P(Walks, Gradient) {
         for (int i = 0; i < 4; i++) *to[i] = m.parameters[i].data() + channel * element;
         a.mean_low = a.c2;
         a.slope = 0.25;
-        a.walk.streams = 1;
         return a;
       };
       expect_same(

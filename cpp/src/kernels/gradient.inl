@@ -124,8 +124,11 @@ BN_INLINE Vec<E> dx_of(Vec<E> g, Vec<E> x, Vec<E> mean, Vec<E> low, Vec<E> scale
 }
 
 template <class S, int act, bool training, bool residual>
-void gradient_ncs(const Gradient& args, int64_t n0, int64_t n1, int64_t f0, int64_t f1) {
-  const Gradient a = args;  // its own, which no store can change: so it stays in registers
+void gradient_ncs(const Gradient& args, const Walk& given, int64_t n0, int64_t n1, int64_t f0,
+                  int64_t f1) {
+  // Their own, which no store can change: so they stay in registers.
+  const Gradient a = args;
+  const Walk walk = given;
   using E = Element<S>;
   Vec<E> zero = splat(E(0)), slope = splat((E)a.slope);
   auto channel = [&](int64_t c) BN_ALWAYS {
@@ -135,9 +138,9 @@ void gradient_ncs(const Gradient& args, int64_t n0, int64_t n1, int64_t f0, int6
                           value(a.c1), value(a.c2)}};
   };
   auto row = [&](int64_t n, int64_t f, auto count, const Channel<E, 5>& c) BN_ALWAYS {
-    read_ahead<S>(a.walk, 0, n, f, lanes_of(count));
-    if constexpr (training) read_ahead<S>(a.walk, 1, n, f, lanes_of(count));
-    if constexpr (act != kIdentity) read_ahead<S>(a.walk, 2, n, f, lanes_of(count));
+    read_ahead<S>(walk, 0, n, f, lanes_of(count));
+    if constexpr (training) read_ahead<S>(walk, 1, n, f, lanes_of(count));
+    if constexpr (act != kIdentity) read_ahead<S>(walk, 2, n, f, lanes_of(count));
     const S* dy = (const S*)a.dy.p + n * a.dy.pitch + f;
     const S* y = act == kIdentity ? dy : (const S*)a.y.p + n * a.y.pitch + f;
     Vec<E> g = masked<S, act>(dy, y, count, slope), x = zero;
@@ -146,17 +149,17 @@ void gradient_ncs(const Gradient& args, int64_t n0, int64_t n1, int64_t f0, int6
     Vec<E> dx = dx_of<training>(g, x, c.v[1], c.v[2], c.v[0], c.v[3], c.v[4]);
     put(a.stream, (S*)a.dx.p + n * a.dx.pitch + f, count, dx);
   };
-  for_runs<S>(a.walk.streams, a.extent.s, a.dx, a.stream, n0, n1, f0, f1, channel, row);
+  for_runs<S>(walk.streams, a.extent.s, a.dx, a.stream, n0, n1, f0, f1, channel, row);
   if (a.stream) fence();
 }
 
 template <class S, int act, bool training, bool residual>
-void gradient_nsc(const Gradient& args, int64_t r0, int64_t r1) {
+void gradient_nsc(const Gradient& args, int64_t streams, int64_t r0, int64_t r1) {
   const Gradient a = args;
   using E = Element<S>;
   Vec<E> zero = splat(E(0)), slope = splat((E)a.slope);
   bool past = a.stream && a.dx.pitch % 16 == 0;
-  for_rows(a.walk.streams, r0, r1, [&](int64_t r, int64_t rows, int64_t apart) BN_ALWAYS {
+  for_rows(streams, r0, r1, [&](int64_t r, int64_t rows, int64_t apart) BN_ALWAYS {
     const S* dy = (const S*)a.dy.p + r * a.dy.pitch;
     const S* x = (const S*)a.x.p + r * a.x.pitch;
     const S* y = act == kIdentity ? dy : (const S*)a.y.p + r * a.y.pitch;

@@ -10,8 +10,11 @@ BN_INLINE Vec<E> activate(Vec<E> t, Vec<E> slope) {
 }
 
 template <class S, int act, bool add>
-void normalize_ncs(const Normalize& args, int64_t n0, int64_t n1, int64_t f0, int64_t f1) {
-  const Normalize a = args;  // its own, which no store can change: so it stays in registers
+void normalize_ncs(const Normalize& args, const Walk& given, int64_t n0, int64_t n1, int64_t f0,
+                   int64_t f1) {
+  // Their own, which no store can change: so they stay in registers.
+  const Normalize a = args;
+  const Walk walk = given;
   using E = Element<S>;
   Vec<E> zero = splat(E(0)), slope = splat((E)a.slope);
   auto channel = [&](int64_t c) BN_ALWAYS {
@@ -19,7 +22,7 @@ void normalize_ncs(const Normalize& args, int64_t n0, int64_t n1, int64_t f0, in
                           splat(((const E*)a.scale)[c]), splat(((const E*)a.bias)[c])}};
   };
   auto row = [&](int64_t n, int64_t f, auto count, const Channel<E, 4>& c) BN_ALWAYS {
-    read_ahead<S>(a.walk, 0, n, f, lanes_of(count));
+    read_ahead<S>(walk, 0, n, f, lanes_of(count));
     const S* x = (const S*)a.x.p + n * a.x.pitch + f;
     Vec<E> t = fma((load(x, count, zero) - c.v[0]) - c.v[1], c.v[2], c.v[3]);
     if constexpr (add) {
@@ -27,12 +30,12 @@ void normalize_ncs(const Normalize& args, int64_t n0, int64_t n1, int64_t f0, in
     }
     put(a.stream, (S*)a.y.p + n * a.y.pitch + f, count, activate<act>(t, slope));
   };
-  for_runs<S>(a.walk.streams, a.extent.s, a.y, a.stream, n0, n1, f0, f1, channel, row);
+  for_runs<S>(walk.streams, a.extent.s, a.y, a.stream, n0, n1, f0, f1, channel, row);
   if (a.stream) fence();
 }
 
 template <class S, int act, bool add>
-void normalize_nsc(const Normalize& args, int64_t r0, int64_t r1) {
+void normalize_nsc(const Normalize& args, int64_t streams, int64_t r0, int64_t r1) {
   const Normalize a = args;
   using E = Element<S>;
   Vec<E> zero = splat(E(0)), slope = splat((E)a.slope);
@@ -40,7 +43,7 @@ void normalize_nsc(const Normalize& args, int64_t r0, int64_t r1) {
   const E *scales = (const E*)a.scale, *biases = (const E*)a.bias;
   // All rows are aligned alike, or nothing is streamed.
   bool past = a.stream && a.y.pitch % 16 == 0;
-  for_rows(a.walk.streams, r0, r1, [&](int64_t r, int64_t rows, int64_t apart) BN_ALWAYS {
+  for_rows(streams, r0, r1, [&](int64_t r, int64_t rows, int64_t apart) BN_ALWAYS {
     const S* x = (const S*)a.x.p + r * a.x.pitch;
     const S* res = add ? (const S*)a.residual.p + r * a.residual.pitch : nullptr;
     S* y = (S*)a.y.p + r * a.y.pitch;

@@ -47,8 +47,11 @@ BN_INLINE void for_rows(int64_t streams, int64_t r0, int64_t r1, F f) {
   bool near = streams == 1;
   int64_t apart = near ? 1 : (r1 - r0 + streams - 1) / streams;
   int64_t step = near ? kNeighbours : 1, end = near ? r1 : r0 + apart;
+  int64_t most = near ? kNeighbours : streams;
   for (int64_t r = r0; r < end; r += step) {
-    f(r, min(near ? kNeighbours : streams, (r1 - r + apart - 1) / apart), apart);
+    // No division for the few rows of a small call.
+    int64_t left = near ? r1 - r : (r1 - r + apart - 1) / apart;
+    f(r, min(most, left), apart);
   }
 }
 
