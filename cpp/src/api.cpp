@@ -78,8 +78,6 @@ struct Call {
     if (activation != bn_identity) need(args.y.p);
   }
 
-  int64_t traffic() const { return plan.bytes() * plan.arrays; }
-
   // Whether an output may be written around the caches: not where it is also an input, whose lines
   // are in cache already, nor where it is not aligned to its elements, as a Java buffer need not
   // be: then no store to it could be an aligned one.
@@ -302,7 +300,7 @@ int backward(Call& call, Gradient args, const Statistics& from, const void* weig
   args.extent = call.plan.extent;
   args.scale = scale;
   args.slope = call.slope;
-  StoreChoice stores(Pass::kBackward, call.plan.channels_last, call.traffic(), call.plan.workers(),
+  StoreChoice stores(Pass::kBackward, call.kernels, call.plan,
                      call.may_stream(args.dx.p, {args.dy.p, args.x.p, args.y.p}));
   args.stream = stores.stream();
   finish = {
@@ -408,7 +406,7 @@ int normalize(Call& call, Data x, Data residual, Out y, const void* mean, const 
   args.scale = prepare.scale;
   args.bias = prepare.shift;
   args.slope = call.slope;
-  StoreChoice stores(Pass::kInference, call.plan.channels_last, call.traffic(), call.plan.workers(),
+  StoreChoice stores(Pass::kInference, call.kernels, call.plan,
                      call.may_stream(y.p, {x.p, residual.p}));
   args.stream = stores.stream();
   if (rows > 1) {
@@ -560,8 +558,8 @@ int bn_input_gradient(int isa, int threads, int dtype, int layout, int64_t n, in
   args.c1 = c1;
   args.c2 = c2;
   args.slope = slope;
-  bn::StoreChoice stores(bn::Pass::kBackward, call.plan.channels_last, call.traffic(),
-                         call.plan.workers(), call.may_stream(dx, {dy, x, args.y.p}));
+  bn::StoreChoice stores(bn::Pass::kBackward, call.kernels, call.plan,
+                         call.may_stream(dx, {dy, x, args.y.p}));
   args.stream = stores.stream();
   bn::KernelMap<bn::Gradient> map = bn::map_of(call, args, true);
   bn::run_map(call.plan, map);
@@ -614,8 +612,8 @@ int bn_training(int isa, int threads, int dtype, int layout, int64_t n, int64_t 
   args.scale = scale;
   args.bias = shift;
   args.slope = slope;
-  bn::StoreChoice stores(bn::Pass::kTraining, call.plan.channels_last, call.traffic(),
-                         call.plan.workers(), call.may_stream(y, {x, residual}));
+  bn::StoreChoice stores(bn::Pass::kTraining, call.kernels, call.plan,
+                         call.may_stream(y, {x, residual}));
   args.stream = stores.stream();
   bn::KernelMap<bn::Normalize> map = bn::map_of(call, args);
   schedule.run(scratch, reduce, &map);

@@ -47,12 +47,14 @@ std::vector<char> numbers(int64_t count, int dtype, uint32_t seed) {
 }
 
 struct Arrays {
-  int64_t size, pitch;
+  int64_t size, pitch, parameter_size;
   std::vector<char> a, b, c, parameters[4], out, out2, copy;
 
-  Arrays(const Part& part, int dtype, int64_t gap)
-      : size(size_of(dtype)), pitch(part.extent.c * part.extent.s + gap) {
-    int64_t count = part.extent.n * pitch, channels = part.extent.c;
+  Arrays(const Part& part, int dtype, int64_t gap, int64_t channels)
+      : size(size_of(dtype)),
+        pitch(part.extent.c * part.extent.s + gap),
+        parameter_size(dtype == bn_f64 ? 8 : 4) {
+    int64_t count = part.extent.n * pitch;
     a = numbers(count, dtype, 1);
     b = numbers(count, dtype, 2);
     c = numbers(count, dtype, 3);
@@ -63,7 +65,10 @@ struct Arrays {
     out.assign((size_t)((count + 64) * size), 0x55);
     out2 = copy = out;
   }
-  // Aligned to 16 elements, and `off` further.
+  const void* parameter(int i, int64_t channel) const {
+    return parameters[i].data() + channel * parameter_size;
+  }
+  // At the begin of a line, and `off` elements further.
   char* output(std::vector<char>& v, int64_t off) const {
     return v.data() + (-(uintptr_t)v.data() % 64) + off * size;
   }
@@ -85,7 +90,7 @@ void each_row(const Part& part, F f) {
 // it should of the input with number `ahead`. make(arrays, first value, channel, extent, pitch).
 template <class Make, class Plain, class Walked>
 void expect_same(const Part& part, int dtype, int ahead, Make make, Plain plain, Walked walked) {
-  Arrays expected(part, dtype, 5);
+  Arrays expected(part, dtype, 5, part.extent.c);
   each_row(part, [&](int64_t n, int64_t c, int64_t f, int64_t count) {
     auto a = make(expected, n * expected.pitch + f, c, Extent{1, 1, count}, 1);
     plain (*bn::kernels_for(bn_scalar, dtype))(a, 1, 0, count);
@@ -93,7 +98,7 @@ void expect_same(const Part& part, int dtype, int ahead, Make make, Plain plain,
   for (int isa : isas()) {
     for (int64_t streams : {1, 2, 3, 8}) {
       for (bool stream : {false, true}) {
-        Arrays got(part, dtype, 5);
+        Arrays got(part, dtype, 5, part.extent.c);
         auto a = make(got, 0, 0, part.extent, got.pitch);
         a.stream = stream;
         bn::Walk walk = {streams, {}, {}};
@@ -116,55 +121,109 @@ void expect_same(const Part& part, int dtype, int ahead, Make make, Plain plain,
   }
 }
 
+Normalize normalize_args(Arrays& m, int64_t off, int64_t at, int64_t channel, Extent extent,
+                         int64_t pitch) {
+  Normalize a = {};
+  a.extent = extent;
+  a.x = {m.a.data() + at * m.size, pitch};
+  a.residual = {m.b.data() + at * m.size, pitch};
+  a.y = {m.output(m.out, off) + at * m.size, pitch};
+  const void** to[] = {&a.mean, &a.mean_low, &a.scale, &a.bias};
+  for (int i = 0; i < 4; i++) *to[i] = m.parameter(i, channel);
+  return a;
+}
+
+Gradient gradient_args(Arrays& m, int64_t off, int64_t at, int64_t channel, Extent extent,
+                       int64_t pitch) {
+  Gradient a = {};
+  a.extent = extent;
+  a.dy = {m.a.data() + at * m.size, pitch};
+  a.x = {m.b.data() + at * m.size, pitch};
+  a.y = {m.c.data() + at * m.size, pitch};
+  a.dx = {m.output(m.out, off) + at * m.size, pitch};
+  a.dresidual = {m.output(m.out2, off) + at * m.size, pitch};
+  const void** to[] = {&a.mean, &a.scale, &a.c1, &a.c2};
+  for (int i = 0; i < 4; i++) *to[i] = m.parameter(i, channel);
+  a.mean_low = a.c2;
+  a.slope = 0.25;
+  return a;
+}
+
+// Channels last: rows side by side, streamed or not, as one by one.
+template <class Make, class Kernel>
+void expect_same_rows(int dtype, Make make, Kernel kernel) {
+  struct Rows {
+    int64_t count, c, gap;
+  };
+  // The pitch decides whether rows are streamed: a multiple of 32, of 16 only, of neither.
+  for (Rows rows : {Rows{1, 96, 0}, Rows{9, 64, 0}, Rows{13, 61, 3}, Rows{5, 100, 28},
+                    Rows{17, 48, 0}, Rows{6, 37, 0}, Rows{21, 15, 17}}) {
+    for (int64_t off : {0, 3, 16, 20}) {
+      Part part = {{1, 1, rows.count * (rows.c + rows.gap)}, 0, 1, 0, 0};
+      Extent extent = {rows.count, rows.c, 1};
+      Arrays expected(part, dtype, 0, rows.c);
+      auto a = make(expected, off, 0, 0, extent, rows.c + rows.gap);
+      for (int64_t r = 0; r < rows.count; r++) {
+        kernel (*bn::kernels_for(bn_scalar, dtype))(a, 1, r, r + 1);
+      }
+      for (int isa : isas()) {
+        for (int64_t streams : {1, 2, 3, 8}) {
+          for (bool stream : {false, true}) {
+            Arrays got(part, dtype, 0, rows.c);
+            auto b = make(got, off, 0, 0, extent, rows.c + rows.gap);
+            b.stream = stream;
+            kernel (*bn::kernels_for(isa, dtype))(b, streams, 0, rows.count);
+            for (auto v : {&Arrays::out, &Arrays::out2}) {
+              EXPECT_TRUE(0 == std::memcmp(got.output(got.*v, 0), expected.output(expected.*v, 0),
+                                           (size_t)((got.pitch + off) * got.size)))
+                  << "isa " << isa << " streams " << streams << " stream " << stream << " off "
+                  << off << " rows " << rows.count << " c " << rows.c;
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
 class Walks : public ::testing::TestWithParam<int> {};
 
 TEST_P(Walks, Normalize) {
-  int dtype = GetParam();
-  int64_t element = dtype == bn_f64 ? 8 : 4;
   for (const Part& part : kParts) {
-    for (int64_t off : {0, 3}) {
+    for (int64_t off : {0, 3, 20}) {
       auto make = [&](Arrays& m, int64_t at, int64_t channel, Extent extent, int64_t pitch) {
-        Normalize a = {};
-        a.extent = extent;
-        a.x = {m.a.data() + at * m.size, pitch};
-        a.residual = {m.b.data() + at * m.size, pitch};
-        a.y = {m.output(m.out, off) + at * m.size, pitch};
-        const void** to[] = {&a.mean, &a.mean_low, &a.scale, &a.bias};
-        for (int i = 0; i < 4; i++) *to[i] = m.parameters[i].data() + channel * element;
-        return a;
+        return normalize_args(m, off, at, channel, extent, pitch);
       };
       expect_same(
-          part, dtype, 0, make, [](const bn::Kernels& k) { return k.normalize_nsc[bn_relu][true]; },
+          part, GetParam(), 0, make,
+          [](const bn::Kernels& k) { return k.normalize_nsc[bn_relu][true]; },
           [](const bn::Kernels& k) { return k.normalize_ncs[bn_relu][true]; });
     }
   }
 }
 
 TEST_P(Walks, Gradient) {
-  int dtype = GetParam();
-  int64_t element = dtype == bn_f64 ? 8 : 4;
   for (const Part& part : kParts) {
-    for (int64_t off : {0, 3}) {
+    for (int64_t off : {0, 3, 20}) {
       auto make = [&](Arrays& m, int64_t at, int64_t channel, Extent extent, int64_t pitch) {
-        Gradient a = {};
-        a.extent = extent;
-        a.dy = {m.a.data() + at * m.size, pitch};
-        a.x = {m.b.data() + at * m.size, pitch};
-        a.y = {m.c.data() + at * m.size, pitch};
-        a.dx = {m.output(m.out, off) + at * m.size, pitch};
-        a.dresidual = {m.output(m.out2, off) + at * m.size, pitch};
-        const void** to[] = {&a.mean, &a.scale, &a.c1, &a.c2};
-        for (int i = 0; i < 4; i++) *to[i] = m.parameters[i].data() + channel * element;
-        a.mean_low = a.c2;
-        a.slope = 0.25;
-        return a;
+        return gradient_args(m, off, at, channel, extent, pitch);
       };
       expect_same(
-          part, dtype, 1, make,
+          part, GetParam(), 1, make,
           [](const bn::Kernels& k) { return k.gradient_nsc[bn_leaky_relu][true][true]; },
           [](const bn::Kernels& k) { return k.gradient_ncs[bn_leaky_relu][true][true]; });
     }
   }
+}
+
+TEST_P(Walks, NormalizeRows) {
+  expect_same_rows(GetParam(), normalize_args,
+                   [](const bn::Kernels& k) { return k.normalize_nsc[bn_relu][true]; });
+}
+
+TEST_P(Walks, GradientRows) {
+  expect_same_rows(GetParam(), gradient_args,
+                   [](const bn::Kernels& k) { return k.gradient_nsc[bn_leaky_relu][true][true]; });
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, Walks, ::testing::Values(bn_f32, bn_f64, bn_bf16, bn_f16));

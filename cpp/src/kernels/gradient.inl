@@ -158,28 +158,30 @@ void gradient_nsc(const Gradient& args, int64_t streams, int64_t r0, int64_t r1)
   const Gradient a = args;
   using E = Element<S>;
   Vec<E> zero = splat(E(0)), slope = splat((E)a.slope);
-  bool past = a.stream && a.dx.pitch % 16 == 0;
+  bool past = a.stream && a.dx.pitch % kLine<S> == 0;
   for_rows(streams, r0, r1, [&](int64_t r, int64_t rows, int64_t apart) BN_ALWAYS {
     const S* dy = (const S*)a.dy.p + r * a.dy.pitch;
     const S* x = (const S*)a.x.p + r * a.x.pitch;
     const S* y = act == kIdentity ? dy : (const S*)a.y.p + r * a.y.pitch;
     S* dx = (S*)a.dx.p + r * a.dx.pitch;
     S* dr = residual ? (S*)a.dresidual.p + r * a.dresidual.pitch : nullptr;
-    for_row(a.extent.c, dx, past, [&](int64_t c, auto count) BN_ALWAYS {
-      auto channel = [&](const void* values) {
-        return training ? load((const E*)values + c, count, zero) : zero;
-      };
-      Vec<E> mean = channel(a.mean), low = channel(a.mean_low);
-      Vec<E> k1 = channel(a.c1), k2 = channel(a.c2);
-      Vec<E> scale = load((const E*)a.scale + c, count, zero);
-      for (int64_t k = 0; k < rows * apart; k += apart) {
-        const S* y_row = act == kIdentity ? dy : y + k * a.y.pitch + c;
-        Vec<E> g = masked<S, act>(dy + k * a.dy.pitch + c, y_row, count, slope);
-        Vec<E> xi = training ? load(x + k * a.x.pitch + c, count, zero) : zero;
-        if constexpr (residual) store(dr + k * a.dresidual.pitch + c, count, g);
-        put(past, dx + k * a.dx.pitch + c, count, dx_of<training>(g, xi, mean, low, scale, k1, k2));
-      }
-    });
+    for_row(a.extent.c, rows, dx, past,
+            [&](int64_t c, auto count, int64_t from, int64_t to) BN_ALWAYS {
+              auto channel = [&](const void* values) {
+                return training ? load((const E*)values + c, count, zero) : zero;
+              };
+              Vec<E> mean = channel(a.mean), low = channel(a.mean_low);
+              Vec<E> k1 = channel(a.c1), k2 = channel(a.c2);
+              Vec<E> scale = load((const E*)a.scale + c, count, zero);
+              for (int64_t k = from * apart; k < to * apart; k += apart) {
+                const S* y_row = act == kIdentity ? dy : y + k * a.y.pitch + c;
+                Vec<E> g = masked<S, act>(dy + k * a.dy.pitch + c, y_row, count, slope);
+                Vec<E> xi = training ? load(x + k * a.x.pitch + c, count, zero) : zero;
+                if constexpr (residual) store(dr + k * a.dresidual.pitch + c, count, g);
+                put(past, dx + k * a.dx.pitch + c, count,
+                    dx_of<training>(g, xi, mean, low, scale, k1, k2));
+              }
+            });
   });
   if (a.stream) fence();
 }

@@ -42,20 +42,21 @@ void normalize_nsc(const Normalize& args, int64_t streams, int64_t r0, int64_t r
   const E *means = (const E*)a.mean, *lows = (const E*)a.mean_low;
   const E *scales = (const E*)a.scale, *biases = (const E*)a.bias;
   // All rows are aligned alike, or nothing is streamed.
-  bool past = a.stream && a.y.pitch % 16 == 0;
+  bool past = a.stream && a.y.pitch % kLine<S> == 0;
   for_rows(streams, r0, r1, [&](int64_t r, int64_t rows, int64_t apart) BN_ALWAYS {
     const S* x = (const S*)a.x.p + r * a.x.pitch;
     const S* res = add ? (const S*)a.residual.p + r * a.residual.pitch : nullptr;
     S* y = (S*)a.y.p + r * a.y.pitch;
-    for_row(a.extent.c, y, past, [&](int64_t c, auto count) BN_ALWAYS {
-      Vec<E> mean = load(means + c, count, zero), low = load(lows + c, count, zero);
-      Vec<E> scale = load(scales + c, count, zero), bias = load(biases + c, count, zero);
-      for (int64_t k = 0; k < rows * apart; k += apart) {
-        Vec<E> t = fma((load(x + k * a.x.pitch + c, count, zero) - mean) - low, scale, bias);
-        if constexpr (add) t = t + load(res + k * a.residual.pitch + c, count, zero);
-        put(past, y + k * a.y.pitch + c, count, activate<act>(t, slope));
-      }
-    });
+    for_row(
+        a.extent.c, rows, y, past, [&](int64_t c, auto count, int64_t from, int64_t to) BN_ALWAYS {
+          Vec<E> mean = load(means + c, count, zero), low = load(lows + c, count, zero);
+          Vec<E> scale = load(scales + c, count, zero), bias = load(biases + c, count, zero);
+          for (int64_t k = from * apart; k < to * apart; k += apart) {
+            Vec<E> t = fma((load(x + k * a.x.pitch + c, count, zero) - mean) - low, scale, bias);
+            if constexpr (add) t = t + load(res + k * a.residual.pitch + c, count, zero);
+            put(past, y + k * a.y.pitch + c, count, activate<act>(t, slope));
+          }
+        });
   });
   if (a.stream) fence();
 }

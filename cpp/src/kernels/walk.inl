@@ -2,12 +2,16 @@
 // streams some pages apart faster than one (its prefetchers stop at the end of a page; measured 1.3
 // to 1.4 times as fast, docs/performance.md).
 
-// Elements, fewer than 16, before p reaches the alignment that stream needs; n if it has no more.
-// What is streamed is aligned to its elements (api.cpp).
+// Values that are written around the caches together: what fills a line of memory, in groups of 16.
+// If something else is written between its halves, each is written by itself (measured: 6 x as
+// slow).
 template <class S>
-BN_INLINE int64_t until_aligned(const S* p, int64_t n) {
-  constexpr uintptr_t kBytes = 16 * sizeof(S);
-  return min((int64_t)(-(uintptr_t)p % kBytes / sizeof(S)), n);
+constexpr int64_t kLine = sizeof(S) == 2 ? 32 : 16;
+
+// Elements before p reaches the next line. What is streamed is aligned to its elements (api.cpp).
+template <class S>
+BN_INLINE int64_t until_line(const S* p) {
+  return (int64_t)(-(uintptr_t)p % (kLine<S> * sizeof(S)) / sizeof(S));
 }
 
 // Writes 16 values around the caches, or as many as count through them.
@@ -24,15 +28,27 @@ BN_INLINE void put(bool, S* p, int64_t n, Vec<Element<S>> x) {
   store(p, n, x);
 }
 
-// Calls f(i, count) for the n values of a row: 16 at a time, fewer at the end and, where the row at
-// p is to be streamed, before its first aligned element.
+// Calls f(i, count, from, to) for the n values of rows [from, to) of `rows`, of which the first
+// is at p: 16 at a time of all rows; fewer at the end and, where they are to be streamed, before
+// the first line. What fills a line is taken together.
 template <class S, class F>
-BN_INLINE void for_row(int64_t n, const S* p, bool past, F f) {
-  int64_t i = 0, part = past ? until_aligned(p, n) : 0;
+BN_INLINE void for_row(int64_t n, int64_t rows, const S* p, bool past, F f) {
+  constexpr int64_t line = kLine<S>;
+  int64_t i = 0, head = past ? until_line(p) : 0, part = min(head % 16, n);
   for (;;) {
-    if (part > 0) f(i, part);
+    if (part > 0) f(i, part, 0, rows);
     i += part;
-    for (; i + 16 <= n; i += 16) f(i, All{});
+    while (i + 16 <= n) {
+      if (line > 16 && past && i + line <= n && (i - head) % line == 0) {
+        for (int64_t k = 0; k < rows; k++) {
+          for (int64_t j = i; j < i + line; j += 16) f(j, All{}, k, k + 1);
+        }
+        i += line;
+      } else {
+        f(i, All{}, 0, rows);
+        i += 16;
+      }
+    }
     part = n - i;
     if (part == 0) break;
   }
@@ -67,32 +83,34 @@ BN_INLINE Channel<E, k> head(int64_t n, Channel<E, k> x, Channel<E, k> rest) {
 }
 
 // Channels first: values [f, end) of sample n, counted through the channels. f is of channel c,
-// whose per-channel values are `channel`; lanes are those of the next `ready` values.
+// whose per-channel values are `channel`; lanes are those of the next `ready` values. Lines begin
+// at value `line`, and one more at every kLine.
 template <class Values>
 struct Run {
-  int64_t n, c, f, end, ready;
+  int64_t n, c, f, end, line, ready;
   Values channel, lanes;
 };
 
-// Makes the next values of a run ready: the groups of 16 that belong to its channel, or else a
-// group, whatever channels it belongs to, so that rows too short for vectors of their own cost no
-// more than long ones; fewer than 16 at the end, or if so many are wanted.
-template <class Values, class At>
-BN_INLINE void prepare(Run<Values>& run, int64_t s, int64_t wanted, At channel) {
+// Makes the next values of a run ready: the lines that belong to its channel, or else a group of
+// 16, whatever channels it belongs to, so that rows too short for vectors of their own cost no more
+// than long ones; fewer than 16 at the end, and before the first line.
+template <int64_t line, class Values, class At>
+BN_INLINE void prepare(Run<Values>& run, int64_t s, At channel) {
   int64_t edge = (run.c + 1) * s, inside = min(edge, run.end) - run.f;
+  int64_t into = (run.f - run.line) & (line - 1);
   run.lanes = run.channel;
-  if (inside >= 16 && wanted == 16) {
-    run.ready = inside / 16 * 16;
+  if (inside >= line && into == 0) {
+    run.ready = inside / line * line;
     return;
   }
-  run.ready = min(wanted, run.end - run.f);
+  run.ready = min(16 - into % 16, run.end - run.f);
   for (; edge < run.f + run.ready; edge += s) {
     run.channel = channel(++run.c);
     run.lanes = head(edge - run.f, run.lanes, run.channel);
   }
 }
 
-template <class Values, class At, class Row>
+template <int64_t line, class Values, class At, class Row>
 BN_INLINE void alone(Run<Values> run, int64_t s, At channel, Row row) {
   for (;;) {
     if (run.ready < 16) {
@@ -104,17 +122,17 @@ BN_INLINE void alone(Run<Values> run, int64_t s, At channel, Row row) {
       }
     }
     if (run.f == run.end) return;
-    prepare(run, s, 16, channel);
+    prepare<line>(run, s, channel);
   }
 }
 
 // The next values of runs that take turns; returns how many runs are left.
-template <class Values, class At, class Row>
+template <int64_t line, class Values, class At, class Row>
 BN_INLINE int64_t together(Run<Values>* runs, int64_t count, int64_t s, At channel, Row row) {
   int64_t all = runs[0].ready;
   for (int64_t i = 1; i < count; i++) all = min(all, runs[i].ready);
-  constexpr int64_t kTurn = 32;  // no less than a line, or its halves may be written one by one
-  for (int64_t j = 0; j + 16 <= all; j += kTurn) {
+  constexpr int64_t kTurn = 2 * line;
+  for (int64_t j = 0; j + line <= all; j += kTurn) {
     for (int64_t i = 0; i < count; i++) {
       for (int64_t f = j; f < min(j + kTurn, all); f += 16) {
         row(runs[i].n, runs[i].f + f, All{}, runs[i].lanes);
@@ -124,16 +142,20 @@ BN_INLINE int64_t together(Run<Values>* runs, int64_t count, int64_t s, At chann
   for (int64_t i = 0; i < count; i++) {
     Run<Values>& run = runs[i];
     int64_t done = all;
-    if (all < 16) {
-      if (run.ready >= 16) continue;
-      row(run.n, run.f, run.ready, run.lanes);
+    if (all < line) {
+      if (run.ready >= line) continue;
+      if (line > 16 && run.ready == 16) {
+        row(run.n, run.f, All{}, run.lanes);
+      } else {
+        row(run.n, run.f, run.ready, run.lanes);
+      }
       done = run.ready;
     }
     run.f += done;
     run.ready -= done;
     if (run.ready > 0) continue;
     if (run.f < run.end) {
-      prepare(run, s, 16, channel);
+      prepare<line>(run, s, channel);
     } else {
       run = runs[--count];
       i--;
@@ -143,36 +165,37 @@ BN_INLINE int64_t together(Run<Values>* runs, int64_t count, int64_t s, At chann
 }
 
 // Calls row(n, f, count, channel values) for the values [f0, f1) of samples [n0, n1): 16 at a time,
-// fewer at the end and, where y is to be streamed, before its first aligned element. Several
+// fewer at the end and, where y is to be streamed, before its first line. Several
 // samples, or parts of one, are taken side by side.
 template <class S, class At, class Row>
 BN_INLINE void for_runs(int64_t streams, int64_t s, Out y, bool past, int64_t n0, int64_t n1,
                         int64_t f0, int64_t f1, At channel, Row row) {
   constexpr int64_t kLeast = 256;  // values that are worth a run
+  constexpr int64_t line = kLine<S>;
   int64_t samples = n1 - n0, length = f1 - f0;
   int64_t parts = max(min(streams / samples, length / kLeast), 1);
-  int64_t part = (length / parts + 15) / 16 * 16;
+  int64_t part = (length / parts + line - 1) / line * line;
   Run<decltype(channel(0))> runs[kStreams];
   int64_t count = 0;
   for (int64_t next = 0; next < samples * parts || count > 0;) {
     while (count < streams && next < samples * parts) {
       int64_t n = n0 + next / parts, i = next % parts;
       next++;
-      // Parts end where 16 values can be streamed at once.
-      int64_t peel = past ? until_aligned((S*)y.p + n * y.pitch + f0, length) : 0;
-      int64_t f = i == 0 ? f0 : min(f0 + peel + i * part, f1);
-      int64_t end = i == parts - 1 ? f1 : min(f0 + peel + (i + 1) * part, f1);
+      // Parts end where a line does.
+      int64_t first = f0 + (past ? until_line((S*)y.p + n * y.pitch + f0) : 0);
+      int64_t f = i == 0 ? f0 : min(first + i * part, f1);
+      int64_t end = i == parts - 1 ? f1 : min(first + (i + 1) * part, f1);
       if (f == end) continue;
       auto& run = runs[count];
-      run = {n, f / s, f, end, 0, channel(f / s), {}};
-      prepare(run, s, i == 0 && peel > 0 ? peel : 16, channel);
+      run = {n, f / s, f, end, first, 0, channel(f / s), {}};
+      prepare<line>(run, s, channel);
       if (streams == 1) {
-        alone(run, s, channel, row);
+        alone<line>(run, s, channel, row);
       } else {
         count++;
       }
     }
-    if (count > 0) count = together(runs, count, s, channel, row);
+    if (count > 0) count = together<line>(runs, count, s, channel, row);
   }
 }
 

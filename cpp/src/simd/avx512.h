@@ -151,18 +151,25 @@ BN_INLINE void narrow(Vec<double> x, Vec<double>* out) { *out = x; }
 
 // ---- 16-bit storage
 
+// The upper half of every 32 bits: one permutation instead of a shift and a conversion.
 BN_INLINE Vec<float> from_bits(Bf16, __m256i h) {
-  return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16))};
+  const __m512i to_upper = _mm512_set_epi16(15, 0, 14, 0, 13, 0, 12, 0, 11, 0, 10, 0, 9, 0, 8, 0, 7,
+                                            0, 6, 0, 5, 0, 4, 0, 3, 0, 2, 0, 1, 0, 0, 0);
+  return {_mm512_castsi512_ps(
+      _mm512_maskz_permutexvar_epi16(0xaaaaaaaa, to_upper, _mm512_castsi256_si512(h)))};
 }
 BN_INLINE Vec<float> from_bits(F16, __m256i h) { return {_mm512_cvtph_ps(h)}; }
 BN_INLINE __m256i to_bits(Bf16, Vec<float> x) {
   // vcvtneps2bf16 flushes subnormals, so the rounding is done on integers, on every CPU.
-  __m512i b = _mm512_castps_si512(x.v);
-  __m512i odd = _mm512_and_si512(_mm512_srli_epi32(b, 16), _mm512_set1_epi32(1));
-  __m512i rounded = _mm512_add_epi32(b, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
-  __m512i quiet = _mm512_or_si512(b, _mm512_set1_epi32(0x400000));
+  const __m512i upper = _mm512_set_epi16(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 31, 29, 27,
+                                         25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
+  __m512i b = _mm512_castps_si512(x.v), one = _mm512_set1_epi32(1);
+  __mmask16 odd = _mm512_test_epi32_mask(b, _mm512_set1_epi32(0x10000));
   __mmask16 nan = _mm512_cmp_ps_mask(x.v, x.v, _CMP_UNORD_Q);
-  return _mm512_cvtepi32_epi16(_mm512_srli_epi32(_mm512_mask_mov_epi32(rounded, nan, quiet), 16));
+  __m512i half = _mm512_add_epi32(b, _mm512_set1_epi32(0x7fff));
+  __m512i rounded = _mm512_mask_add_epi32(half, odd, half, one);
+  rounded = _mm512_mask_or_epi32(rounded, nan, b, _mm512_set1_epi32(0x400000));
+  return _mm512_castsi512_si256(_mm512_permutexvar_epi16(upper, rounded));
 }
 BN_INLINE __m256i to_bits(F16, Vec<float> x) {
   return _mm512_cvtps_ph(x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
