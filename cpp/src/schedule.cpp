@@ -37,7 +37,10 @@ int64_t channels_per_tile(const Plan& plan) {
   int64_t by_page = ceil_div(kPage, std::max<int64_t>(row, 1));
   int64_t by_cache = std::max<int64_t>(l2_bytes() / 2 / std::max<int64_t>(channel, 1), 1);
   int64_t by_workers = std::max<int64_t>(plan.extent.c / (4 * workers), 1);
-  return std::min({by_page, by_cache, workers > 1 ? by_workers : plan.extent.c});
+  int64_t most = std::min({by_page, by_cache, workers > 1 ? by_workers : plan.extent.c});
+  // So many lie all alike in lines.
+  int64_t alike = kLanes / std::gcd(plan.extent.s, kLanes);
+  return most < alike ? most : most / alike * alike;
 }
 
 void map_ncs(const Plan& plan, Map& map) {
@@ -108,11 +111,14 @@ ReduceMap::ReduceMap(const Plan& plan, const Reduce& reduce, bool maps)
   if (crowds(plan, width_, input_, inputs_)) {
     // Copied side by side, where the rows themselves do not stay in cache. While they are read they
     // are in cache too.
-    buffers_ = maps && tile * 3 <= cache ? 2 : tile * 2 <= cache ? 1 : 0;
+    copies_ = tile * 2 <= cache;
+    // A value of the next tile goes where the value of this one was that has just been used, if
+    // both lie alike.
+    read_ahead_ = copies_ && maps && width_ * plan.extent.s % kLanes == 0;
     pitch_ = ceil_div(width_ * plan.extent.s, kLanes) * kLanes;
     copy_ = ceil_div((plan.extent.n * pitch_ + kLanes) * plan.element, 64) * 64;
   } else {
-    prefetch_ = maps && tile * 2 <= cache;
+    read_ahead_ = maps && tile * 2 <= cache;
   }
 }
 
@@ -130,11 +136,10 @@ void ReduceMap::run(void* scratch, Reduce& reduce, Map* map) const {
 
 Packed ReduceMap::place(int64_t tile, char* area) const {
   int64_t f0 = tile * width_ * plan_.extent.s;
-  char* buffer = area + 64 + tile % buffers_ * inputs_ * copy_;
   Packed packed = {{}, pitch_};
   // Aligned as in the array, if that is.
   for (int i = 0; i < inputs_; i++) {
-    packed.p[i] = buffer + i * copy_ + (f0 % kLanes - f0) * plan_.element;
+    packed.p[i] = area + 64 + i * copy_ + (f0 % kLanes - f0) * plan_.element;
   }
   return packed;
 }
@@ -144,7 +149,7 @@ void ReduceMap::read_next(const Packed* to, Walk* walk) const {
   int64_t step = width_ * plan_.extent.s * plan_.element;
   for (int i = 0; i < inputs_; i++) {
     walk->from[i] = {static_cast<const char*>(input_[i].p) + step, input_[i].pitch};
-    if (to) walk->to[i] = {static_cast<char*>(to->p[i]) + step, to->pitch};
+    if (to) walk->to[i] = {to->p[i], to->pitch};
   }
 }
 
@@ -170,7 +175,7 @@ void ReduceMap::by_tiles(char* areas, double* a, double* b, Reduce& reduce, Map*
   int64_t segments = ceil_div(plan_.chunks(), per);
   int64_t tiles = ceil_div(e.c, width_);
   auto held = [&](int worker) { return reinterpret_cast<int64_t*>(areas + worker * area()); };
-  if (buffers_ > 0) {
+  if (copies_) {
     for (int i = 0; i < plan_.workers(); i++) *held(i) = -1;
   }
   parallel_for(plan_.workers(), tiles, [&](int64_t tile, int worker) {
@@ -181,18 +186,13 @@ void ReduceMap::by_tiles(char* areas, double* a, double* b, Reduce& reduce, Map*
     Walk walk = {std::min(plan_.streams(), kTileStreams), {}, {}};
     // Only a whole tile is read meanwhile: it has a value for each of this one.
     bool next = c1 + width_ <= e.c;
-    if (buffers_ > 0) {
+    if (copies_) {
       copied = place(tile, area);
       packed = &copied;
       if (*held(worker) != tile) copy(tile, copied);
+      *held(worker) = read_ahead_ && next ? tile + 1 : tile;
     }
-    if (buffers_ == 2 && next) {
-      Packed later = place(tile + 1, area);
-      read_next(&later, &walk);
-      *held(worker) = tile + 1;
-    } else if (prefetch_ && next) {
-      read_next(nullptr, &walk);
-    }
+    if (read_ahead_ && next) read_next(packed, &walk);
     for (int64_t p = 0; p < segments; p++) {
       reduce.ncs(c0, c1, p * per, std::min((p + 1) * per, plan_.chunks()), tile_a + p * channels,
                  tile_b + p * channels, packed);

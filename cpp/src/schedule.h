@@ -88,8 +88,8 @@ class ReduceMap {
   void run(void* scratch, Reduce& reduce, Map* map) const;
 
  private:
-  // Bytes of a worker's copies of tiles: a line that says which, and the buffers.
-  int64_t area() const { return buffers_ == 0 ? 0 : 64 + buffers_ * inputs_ * copy_; }
+  // Bytes of a worker's copy of a tile: a line that says which, and the inputs.
+  int64_t area() const { return copies_ ? 64 + inputs_ * copy_ : 0; }
   // Where the copy of a tile goes, in a worker's area.
   Packed place(int64_t tile, char* area) const;
   void copy(int64_t tile, const Packed& to) const;
@@ -99,12 +99,12 @@ class ReduceMap {
   void by_segments(char* lanes, double* a, double* b, Reduce& reduce, Map* map) const;
 
   const Plan& plan_;
-  int64_t lanes_;  // bytes of the workers' lanes, channels last only
-  bool prefetch_ = false;
-  int64_t width_ = 0;    // channels per tile; 0: not by tiles
-  int64_t buffers_ = 0;  // copies of tiles that a worker keeps; 0: tiles are not copied
-  int64_t pitch_ = 0;    // elements between the samples of a copy
-  int64_t copy_ = 0;     // bytes of the copy of an input's tile
+  int64_t lanes_;            // bytes of the workers' lanes, channels last only
+  bool copies_ = false;      // whether tiles are copied
+  bool read_ahead_ = false;  // whether the next tile is read while one is mapped
+  int64_t width_ = 0;        // channels per tile; 0: not by tiles
+  int64_t pitch_ = 0;        // elements between the samples of a copy
+  int64_t copy_ = 0;         // bytes of the copy of an input's tile
   int inputs_ = 0;
   Data input_[3];
 };

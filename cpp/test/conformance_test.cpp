@@ -89,6 +89,19 @@ TEST(Conformance, Alignments) {
   }
 }
 
+// Rows a power of two apart, whose channel tiles are copied, the next while one is written.
+// Channels last knows no tiles.
+TEST(Conformance, CopiedTiles) {
+  for (const Case& p :
+       {Case{16, 64, 1024}, Case{16, 64, 1024, bn_f32, bn_relu}, Case{16, 128, 1024, bn_bf16}}) {
+    Results expected = run(p, {bn_detect_isa(), 1, bn_nsc});
+    for (int threads : {1, 2}) {
+      How how = {bn_detect_isa(), threads, bn_ncs};
+      EXPECT_TRUE(run(p, how).bytes == expected.bytes) << show(p, how);
+    }
+  }
+}
+
 // Larger than the L2 caches, and often enough that both kinds of store are tried (stores.h).
 TEST(Conformance, Streaming) {
   Case p = {16, 67, 3136};

@@ -138,13 +138,13 @@ void gradient_ncs(const Gradient& args, const Walk& given, int64_t n0, int64_t n
                           value(a.c1), value(a.c2)}};
   };
   auto row = [&](int64_t n, int64_t f, auto count, const Channel<E, 5>& c) BN_ALWAYS {
-    read_ahead<S>(walk, 0, n, f, lanes_of(count));
-    if constexpr (training) read_ahead<S>(walk, 1, n, f, lanes_of(count));
-    if constexpr (act != kIdentity) read_ahead<S>(walk, 2, n, f, lanes_of(count));
     const S* dy = (const S*)a.dy.p + n * a.dy.pitch + f;
     const S* y = act == kIdentity ? dy : (const S*)a.y.p + n * a.y.pitch + f;
     Vec<E> g = masked<S, act>(dy, y, count, slope), x = zero;
     if constexpr (training) x = load((const S*)a.x.p + n * a.x.pitch + f, count, zero);
+    read_ahead<S>(walk, 0, n, f, lanes_of(count));
+    read_ahead<S>(walk, 1, n, f, lanes_of(count));
+    if constexpr (act != kIdentity) read_ahead<S>(walk, 2, n, f, lanes_of(count));
     if constexpr (residual) store((S*)a.dresidual.p + n * a.dresidual.pitch + f, count, g);
     Vec<E> dx = dx_of<training>(g, x, c.v[1], c.v[2], c.v[0], c.v[3], c.v[4]);
     put(a.stream, (S*)a.dx.p + n * a.dx.pitch + f, count, dx);

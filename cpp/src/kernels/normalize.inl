@@ -22,9 +22,9 @@ void normalize_ncs(const Normalize& args, const Walk& given, int64_t n0, int64_t
                           splat(((const E*)a.scale)[c]), splat(((const E*)a.bias)[c])}};
   };
   auto row = [&](int64_t n, int64_t f, auto count, const Channel<E, 4>& c) BN_ALWAYS {
+    Vec<E> x = load((const S*)a.x.p + n * a.x.pitch + f, count, zero);
     read_ahead<S>(walk, 0, n, f, lanes_of(count));
-    const S* x = (const S*)a.x.p + n * a.x.pitch + f;
-    Vec<E> t = fma((load(x, count, zero) - c.v[0]) - c.v[1], c.v[2], c.v[3]);
+    Vec<E> t = fma((x - c.v[0]) - c.v[1], c.v[2], c.v[3]);
     if constexpr (add) {
       t = t + load((const S*)a.residual.p + n * a.residual.pitch + f, count, zero);
     }

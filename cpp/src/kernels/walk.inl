@@ -199,7 +199,8 @@ BN_INLINE void for_runs(int64_t streams, int64_t s, Out y, bool past, int64_t n0
   }
 }
 
-// Copies or prefetches 16 values, or count of them, that a later pass will read.
+// Copies or prefetches 16 values, or count of them, that a later pass will read: after what is used
+// now, whose place they may take.
 template <class S>
 BN_INLINE void read_ahead(const Walk& walk, int i, int64_t n, int64_t f, int64_t count) {
   const S* from = (const S*)walk.from[i].p;
