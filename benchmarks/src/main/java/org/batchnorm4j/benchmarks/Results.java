@@ -74,14 +74,24 @@ record Results(
       return status.equals(OK);
     }
 
+    boolean isYardstick() {
+      return Results.isYardstick(contender);
+    }
+
     boolean isOurs() {
       return contender.startsWith("native") || contender.startsWith("Java backend");
     }
 
     /** All but the contender: rows of one cell share it. */
     String cell() {
-      return String.join("|", group, operation, format, dtype, fusion, shape, "" + threads);
+      return String.join(
+          "|", group, operation, format, dtype, fusion, shape, "" + buffers, "" + threads);
     }
+  }
+
+  /** Whether it is what memory does, and no contender. */
+  static boolean isYardstick(String name) {
+    return name.startsWith("copy") || name.startsWith("triad") || name.equals("read");
   }
 
   private static final Gson GSON =
