@@ -8,6 +8,7 @@ import java.time.Instant;
 import java.time.temporal.ChronoUnit;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Comparator;
 import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
@@ -109,7 +110,6 @@ public final class Main {
   private static void serve() throws IOException {
     Map<String, String> environment = Environment.describe(repository());
     Serving serving = Serving.measure(environment, System.err);
-    environment.put("load after", Environment.load());
     Path file = home().resolve("results").resolve(SERVING);
     serving.write(file);
     System.err.println("Written to " + file + "; benchmarks/plot makes tables of it.");
@@ -161,7 +161,10 @@ public final class Main {
       }
     }
     List<Results.Row> rows = merge(parts);
-    environment.put("load after", Environment.load());
+    parts.stream()
+        .map(part -> part.environment().get(Environment.OTHERS))
+        .max(Comparator.comparingDouble(Double::parseDouble))
+        .ifPresent(most -> environment.put(Environment.OTHERS, most));
     int cores = Runtime.getRuntime().availableProcessors();
     long planned =
         threadCounts.stream().mapToInt(t -> Plan.of(options.cells(), t, cores).size()).sum();
@@ -224,7 +227,9 @@ public final class Main {
     Options options = Options.parse(arguments.subList(4, arguments.size()));
     List<Cell> cells =
         Plan.of(options.cells(), threads, Runtime.getRuntime().availableProcessors());
-    long end = System.nanoTime() + (long) (seconds * 1e9);
+    double others = Environment.othersSeconds();
+    long start = System.nanoTime();
+    long end = start + (long) (seconds * 1e9);
     double weights = cells.stream().mapToDouble(Plan::weight).sum();
     List<Results.Row> rows = new ArrayList<>();
     for (int i = 0; i < cells.size(); i++) {
@@ -247,7 +252,10 @@ public final class Main {
       weights -= Plan.weight(cell);
       rows.addAll(new Race(Contenders.of(cell, threads), threads).measure(cell, budget));
     }
-    new Results("part", "part", "", 0, 1, Map.of(), rows).write(part);
+    others = (Environment.othersSeconds() - others) / ((System.nanoTime() - start) * 1e-9);
+    Map<String, String> environment =
+        Map.of(Environment.OTHERS, String.format(Locale.ROOT, "%.2f", others));
+    new Results("part", "part", "", 0, 1, environment, rows).write(part);
   }
 
   /** Rows of several forks into one each. */

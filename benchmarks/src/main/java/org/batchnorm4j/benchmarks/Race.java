@@ -82,7 +82,8 @@ final class Race {
       others = Yardstick.yardstick_others_seconds() - others;
       // To count takes a while, in which others may spin.
       double counted = (System.nanoTime() - counting) * 1e-9;
-      busy[rounds] = own / elapsed + others / counted;
+      // Of less than a microsecond much is the asking; a thread has but one core.
+      busy[rounds] = Math.min(1, own / elapsed) + others / counted;
       seconds[rounds++] = elapsed / times / tasks.get(0).calls();
     }
 
@@ -221,6 +222,7 @@ final class Race {
       }
       Runner runner = new Runner(peer.name(), tasks);
       exact.poison();
+      calmDown();
       runner.time(1);
       tasks.get(0).publish();
       String complaint = exact.complaint();

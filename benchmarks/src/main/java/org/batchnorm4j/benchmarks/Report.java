@@ -132,27 +132,31 @@ record Report(Results results) {
 
   private void busyWarning(StringBuilder out) {
     if (disturbed()) {
-      out.append("\n> **The machine was busy with other work** (load ")
-          .append(results.environment().get("load before"))
-          .append(" before, ")
-          .append(results.environment().get("load after"))
-          .append(" after, on ")
+      out.append("\n> **The machine was busy with other work** (on ")
           .append(results.environment().get("cores"))
-          .append(" cores). Times are too long and rows with several threads are unfair;")
+          .append(" cores a load of ")
+          .append(results.environment().get("load before"))
+          .append(" before the run, others used ")
+          .append(results.environment().getOrDefault(Environment.OTHERS, "unknown"))
+          .append(" cores during it). Times are too long and rows with several threads are unfair;")
           .append(" do not cite them.\n\n");
     }
   }
 
+  /** The load before a run counts only where nobody counted during it. */
   private boolean disturbed() {
     try {
       double cores = Double.parseDouble(results.environment().getOrDefault("cores", "1"));
-      double before = Double.parseDouble(results.environment().getOrDefault("load before", "0"));
-      double after = Double.parseDouble(results.environment().getOrDefault("load after", "0"));
-      // The run itself is a load of up to one per core when it ends.
-      return before > 0.3 * cores || after > 1.3 * cores;
+      double others = number(Environment.OTHERS);
+      return Double.isNaN(others) ? number("load before") > 0.3 * cores : others > 0.05 * cores;
     } catch (NumberFormatException e) {
       return false;
     }
+  }
+
+  /** A number of the environment, or NaN. */
+  private double number(String name) {
+    return Double.parseDouble(results.environment().getOrDefault(name, "NaN"));
   }
 
   private void table(StringBuilder out, String group, List<Heat> heats) {

@@ -3,7 +3,11 @@ package org.batchnorm4j.benchmarks;
 import com.google.gson.Gson;
 import com.google.gson.GsonBuilder;
 import com.google.gson.JsonParseException;
+import com.google.gson.JsonPrimitive;
+import com.google.gson.JsonSerializer;
 import java.io.IOException;
+import java.math.BigDecimal;
+import java.math.MathContext;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
@@ -94,12 +98,19 @@ record Results(
     return name.startsWith("copy") || name.startsWith("triad") || name.equals("read");
   }
 
-  private static final Gson GSON =
-      new GsonBuilder().setPrettyPrinting().disableHtmlEscaping().create();
+  /** Six digits are more than any time here is worth. */
+  private static final JsonSerializer<Double> SHORT =
+      (value, type, context) ->
+          new JsonPrimitive(BigDecimal.valueOf(value).round(new MathContext(6)));
 
+  private static final Gson GSON =
+      new GsonBuilder().disableHtmlEscaping().registerTypeAdapter(double.class, SHORT).create();
+
+  /** Writes a row to a line. */
   void write(Path file) throws IOException {
     Files.createDirectories(file.toAbsolutePath().getParent());
-    Files.writeString(file, GSON.toJson(this) + "\n");
+    String lines = GSON.toJson(this).replace("{\"group\":", "\n{\"group\":");
+    Files.writeString(file, lines + "\n");
   }
 
   /**
