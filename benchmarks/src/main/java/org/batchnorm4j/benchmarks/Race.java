@@ -72,15 +72,15 @@ final class Race {
 
     /** A slice: its time by the call, and how many cores were busy meanwhile. */
     void time(int times) {
-      double others = Yardstick.yardstick_others_seconds();
       long counting = System.nanoTime();
+      double others = Yardstick.yardstick_others_seconds();
       double own = Yardstick.yardstick_own_seconds();
       long start = System.nanoTime();
       run(times);
       double elapsed = (System.nanoTime() - start) * 1e-9;
       own = Yardstick.yardstick_own_seconds() - own;
       others = Yardstick.yardstick_others_seconds() - others;
-      // To count takes a while, in which others may spin.
+      // To count takes a while, in which others may spin: they are not to look like more.
       double counted = (System.nanoTime() - counting) * 1e-9;
       // Of less than a microsecond much is the asking; a thread has but one core.
       busy[rounds] = Math.min(1, own / elapsed) + others / counted;
