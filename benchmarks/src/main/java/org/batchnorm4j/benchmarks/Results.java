@@ -104,7 +104,11 @@ record Results(
           new JsonPrimitive(BigDecimal.valueOf(value).round(new MathContext(6)));
 
   private static final Gson GSON =
-      new GsonBuilder().disableHtmlEscaping().registerTypeAdapter(double.class, SHORT).create();
+      new GsonBuilder()
+          .disableHtmlEscaping()
+          .registerTypeAdapter(double.class, SHORT)
+          .registerTypeAdapter(Double.class, SHORT)
+          .create();
 
   /** Writes a row to a line. */
   void write(Path file) throws IOException {
