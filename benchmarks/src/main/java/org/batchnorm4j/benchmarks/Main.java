@@ -83,6 +83,10 @@ public final class Main {
   public static void main(String[] arguments) throws Exception {
     List<String> rest = new ArrayList<>(List.of(arguments));
     String command = rest.isEmpty() ? "help" : rest.remove(0);
+    if (rest.contains("--help")) {
+      System.out.print(USAGE);
+      return;
+    }
     try {
       switch (command) {
         case "run" -> {
