@@ -35,6 +35,7 @@ final class Race {
   private static final double CORES_TOLERANCE = 0.35;
 
   private static final double L2_BYTES = l2Bytes();
+  private static final int CORES = Runtime.getRuntime().availableProcessors();
 
   private final List<Peer> peers;
   private final int threads;
@@ -82,8 +83,8 @@ final class Race {
       others = Yardstick.yardstick_others_seconds() - others;
       // To count takes a while, in which others may spin: they are not to look like more.
       double counted = (System.nanoTime() - counting) * 1e-9;
-      // Of less than a microsecond much is the asking; a thread has but one core.
-      busy[rounds] = Math.min(1, own / elapsed) + others / counted;
+      // Of a short slice much is the asking: a thread has but one core, and all have CORES.
+      busy[rounds] = Math.min(CORES, Math.min(1, own / elapsed) + others / counted);
       seconds[rounds++] = elapsed / times / tasks.get(0).calls();
     }
 
