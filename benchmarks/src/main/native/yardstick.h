@@ -6,6 +6,14 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <unordered_map>
+#if defined(__linux__)
+#include <dirent.h>
+#endif
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -144,9 +152,46 @@ inline void yardstick_read(int threads, const float* a, int64_t count) {
   });
 }
 
-// CPU time of all threads of the process.
-inline double yardstick_cpu_seconds() {
+inline double yardstick_seconds(clockid_t clock) {
   timespec t;
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+  return clock_gettime(clock, &t) ? 0 : (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+// CPU time of the thread that calls.
+inline double yardstick_own_seconds() { return yardstick_seconds(CLOCK_THREAD_CPUTIME_ID); }
+
+// CPU time of all other threads of the process, those that have ended too, but without the JVM's own
+// work for whoever ran before: compilers and garbage collectors. For one thread to call.
+inline double yardstick_others_seconds() {
+  double jvm = 0;
+#if defined(__linux__)
+  static std::unordered_map<int, bool> of_jvm;
+  if (DIR* tasks = opendir("/proc/self/task")) {
+    while (const dirent* entry = readdir(tasks)) {
+      int id = atoi(entry->d_name);
+      if (id == 0) continue;
+      // To ask for a thread brings its time up to date. Otherwise one that is running counts only
+      // from one tick of the kernel to the next, and a slice is shorter than that.
+      double seconds = yardstick_seconds((clockid_t)(~(unsigned)id << 3 | 6));
+      auto known = of_jvm.find(id);
+      if (known == of_jvm.end()) {
+        char name[16] = "";
+        std::string path = "/proc/self/task/" + std::to_string(id) + "/comm";
+        if (FILE* file = fopen(path.c_str(), "r")) {
+          if (!fgets(name, sizeof name, file)) name[0] = 0;
+          fclose(file);
+        }
+        bool is = false;
+        for (const char* prefix : {"C1 Compiler", "C2 Compiler", "GC Thread", "G1 ", "VM ", "Sweeper"}) {
+          is |= strncmp(name, prefix, strlen(prefix)) == 0;
+        }
+        known = of_jvm.emplace(id, is).first;
+      }
+      if (known->second) jvm += seconds;
+    }
+    closedir(tasks);
+  }
+#endif
+  double own = yardstick_own_seconds();
+  return yardstick_seconds(CLOCK_PROCESS_CPUTIME_ID) - own - jvm;
 }

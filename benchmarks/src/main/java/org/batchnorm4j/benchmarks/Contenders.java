@@ -7,6 +7,8 @@ import org.batchnorm4j.backend.Backends;
 import org.batchnorm4j.backend.Isa;
 import org.batchnorm4j.backend.NativeBackend;
 import org.batchnorm4j.benchmarks.peer.Callers;
+import org.batchnorm4j.benchmarks.peer.Cell;
+import org.batchnorm4j.benchmarks.peer.Elsewhere;
 import org.batchnorm4j.benchmarks.peer.Nd4jOp;
 import org.batchnorm4j.benchmarks.peer.OneDnn;
 import org.batchnorm4j.benchmarks.peer.OnnxRuntime;
@@ -32,7 +34,7 @@ final class Contenders {
     if (best.isa() == Isa.AVX512) {
       peers.add(new Ours("native " + title(Isa.AVX2), best.withIsa(Isa.AVX2)));
     }
-    // Its thread limit is the property that this process was started with.
+    // It has one thread, whatever others may have.
     peers.add(new Ours("Java backend", Backends.javaBackend()));
     return peers;
   }
@@ -50,6 +52,27 @@ final class Contenders {
     peers.add(new OnnxRuntime(threads));
     peers.add(new Nd4jOp());
     return peers;
+  }
+
+  /** Those that a cell is for. */
+  static List<Peer> of(Cell cell, int threads) {
+    return switch (cell.group()) {
+      case Plan.CALLERS -> callers(threads);
+      case Plan.MEMORY -> memories(threads);
+      default -> all(threads);
+    };
+  }
+
+  /** Ours, on tensors that lie elsewhere than usual. */
+  private static List<Peer> memories(int threads) {
+    NativeBackend best = Backends.nativeBackend().withThreads(threads);
+    return List.of(
+        new Ours("native, native memory", best),
+        new Elsewhere("native, direct buffer", best, Elsewhere.Memory.DIRECT_BUFFER),
+        new Elsewhere("native, heap array", best, Elsewhere.Memory.HEAP_ARRAY),
+        new Ours("Java backend, native memory", Backends.javaBackend()),
+        new Elsewhere(
+            "Java backend, heap array", Backends.javaBackend(), Elsewhere.Memory.HEAP_ARRAY));
   }
 
   /** Ours, called by many threads at once. */

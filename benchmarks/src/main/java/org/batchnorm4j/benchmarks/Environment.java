@@ -1,7 +1,9 @@
 package org.batchnorm4j.benchmarks;
 
+import com.sun.management.OperatingSystemMXBean;
 import java.io.IOException;
 import java.io.InputStream;
+import java.lang.management.ManagementFactory;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -16,6 +18,9 @@ import org.bytedeco.javacpp.Loader;
 
 /** What a run ran on. */
 final class Environment {
+  /** How many cores others used while a run went on. */
+  static final String OTHERS = "cores used by others";
+
   private static final Pattern COMPILER =
       Pattern.compile("(GCC: \\([^)]*\\) [\\d.]+|clang version [\\d.]+)");
 
@@ -64,7 +69,26 @@ final class Environment {
     return text.isEmpty() ? "unknown" : text.toString();
   }
 
-  /** Others on the machine make every number a worse one. */
+  /**
+   * CPU seconds of all but this process since the machine started, other virtual machines on its
+   * cores included; NaN where the system does not tell. Others make every number a worse one.
+   */
+  static double othersSeconds() {
+    List<String> lines = lines(Path.of("/proc/stat"));
+    if (lines.isEmpty()
+        || !(ManagementFactory.getOperatingSystemMXBean() instanceof OperatingSystemMXBean own)) {
+      return Double.NaN;
+    }
+    // cpu user nice system idle iowait irq softirq steal, in hundredths
+    String[] times = lines.get(0).trim().split("\\s+");
+    double busy = 0;
+    for (int i : new int[] {1, 2, 3, 6, 7, 8}) {
+      busy += Double.parseDouble(times[i]);
+    }
+    return busy * 0.01 - own.getProcessCpuTime() * 1e-9;
+  }
+
+  /** Of the last minute. */
   static String load() {
     List<String> lines = lines(Path.of("/proc/loadavg"));
     return lines.isEmpty() ? "unknown" : lines.get(0).split(" ")[0];

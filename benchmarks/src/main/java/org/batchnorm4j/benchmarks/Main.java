@@ -8,6 +8,7 @@ import java.time.Instant;
 import java.time.temporal.ChronoUnit;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Comparator;
 import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
@@ -15,10 +16,12 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
 import org.batchnorm4j.benchmarks.peer.Cell;
+import org.batchnorm4j.benchmarks.serving.Serving;
 
 /** {@code benchmarks/run}, {@code benchmarks/plot} and {@code benchmarks/guard}. */
 public final class Main {
   private static final String HOME_PROPERTY = "org.batchnorm4j.benchmarks.home";
+  private static final String SERVING = "serving.json";
   private static final String USAGE =
       """
       benchmarks/run [--quick] [--minutes M] [--forks N] [--only TEXT] [--name NAME]
@@ -28,6 +31,8 @@ public final class Main {
           --forks N    so many JVMs for each number of threads (default 1)
           --only TEXT  cells with TEXT in "group operation format dtype fusion shape"
           --name NAME  default: quick or full
+      benchmarks/run --serving
+          requests to networks instead, into benchmarks/results/serving.json, in some 10 minutes
       benchmarks/plot [FILE.json]...
           tables and plots beside each file (default: all in benchmarks/results); full.json, or
           else quick.json, also becomes the plot and the table of README.md
@@ -46,7 +51,7 @@ public final class Main {
 
     static Options parse(List<String> arguments) {
       boolean quick = arguments.contains("--quick");
-      double minutes = quick ? 4.5 : 38;
+      double minutes = quick ? 4.6 : 37;
       int forks = 1;
       String only = "";
       String name = quick ? "quick" : "full";
@@ -78,9 +83,19 @@ public final class Main {
   public static void main(String[] arguments) throws Exception {
     List<String> rest = new ArrayList<>(List.of(arguments));
     String command = rest.isEmpty() ? "help" : rest.remove(0);
+    if (rest.contains("--help")) {
+      System.out.print(USAGE);
+      return;
+    }
     try {
       switch (command) {
-        case "run" -> run(Options.parse(rest), rest);
+        case "run" -> {
+          if (rest.equals(List.of("--serving"))) {
+            serve();
+          } else {
+            run(Options.parse(rest), rest);
+          }
+        }
         case "fork" -> {
           fork(rest);
           // ND4J leaves threads behind that keep a JVM alive; the results are written.
@@ -94,6 +109,18 @@ public final class Main {
       System.err.println("benchmarks: " + e.getMessage());
       System.exit(2);
     }
+  }
+
+  private static void serve() throws IOException {
+    Map<String, String> environment = Environment.describe(repository());
+    Serving serving = Serving.measure(environment, System.err);
+    Path file = home().resolve("results").resolve(SERVING);
+    serving.write(file);
+    System.err.println("Written to " + file + "; benchmarks/plot makes tables of it.");
+  }
+
+  private static Path repository() {
+    return home().toAbsolutePath().normalize().getParent();
   }
 
   private static Path home() {
@@ -117,8 +144,7 @@ public final class Main {
     if (options.cells().isEmpty()) {
       throw new IllegalArgumentException("no cell has \"" + options.only + "\" in it");
     }
-    Map<String, String> environment =
-        Environment.describe(home().toAbsolutePath().normalize().getParent());
+    Map<String, String> environment = Environment.describe(repository());
     long start = System.nanoTime();
     String started = Instant.now().truncatedTo(ChronoUnit.SECONDS).toString();
     Set<Integer> threadCounts =
@@ -129,8 +155,9 @@ public final class Main {
       for (int threads : threadCounts) {
         double left = options.minutes * 60 - (System.nanoTime() - start) * 1e-9;
         Path part = Files.createTempFile("batchnorm4j", ".json");
+        double share = left / (forks - parts.size());
         try {
-          start(part, threads, left / (forks - parts.size()), arguments);
+          start(part, threads, share, left - share, arguments);
           parts.add(Results.read(part));
         } finally {
           Files.deleteIfExists(part);
@@ -138,9 +165,13 @@ public final class Main {
       }
     }
     List<Results.Row> rows = merge(parts);
-    environment.put("load after", Environment.load());
-    long once = options.cells().stream().filter(c -> c.group().equals(Plan.CALLERS)).count();
-    long planned = options.cells().size() * threadCounts.size() - once * (threadCounts.size() - 1);
+    parts.stream()
+        .map(part -> part.environment().get(Environment.OTHERS))
+        .max(Comparator.comparingDouble(Double::parseDouble))
+        .ifPresent(most -> environment.put(Environment.OTHERS, most));
+    int cores = Runtime.getRuntime().availableProcessors();
+    long planned =
+        threadCounts.stream().mapToInt(t -> Plan.of(options.cells(), t, cores).size()).sum();
     long measured = rows.stream().map(Results.Row::cell).distinct().count();
     environment.put("cells", measured + " measured of " + planned);
     double minutes = Math.round((System.nanoTime() - start) / 6e9) / 10.0;
@@ -153,15 +184,19 @@ public final class Main {
   }
 
   /** A JVM of its own for a number of threads: some peers can be told only when they start. */
-  private static void start(Path part, int threads, double seconds, List<String> arguments)
+  private static void start(
+      Path part, int threads, double seconds, double after, List<String> arguments)
       throws IOException, InterruptedException {
     List<String> command =
         new ArrayList<>(
             List.of(
                 Path.of(System.getProperty("java.home"), "bin", "java").toString(),
                 "-Xms2g",
-                "-Xmx4g",
+                "-Xmx6g",
                 "-XX:+UseParallelGC",
+                // So that their times can be told from the contenders' until the end.
+                "-XX:-UseDynamicNumberOfCompilerThreads",
+                "-XX:-UseDynamicNumberOfGCThreads",
                 "-Dorg.batchnorm4j.threads=" + threads,
                 "--add-modules",
                 Contenders.VECTOR_MODULE,
@@ -172,7 +207,8 @@ public final class Main {
                 "fork",
                 part.toString(),
                 "" + threads,
-                "" + seconds));
+                "" + seconds,
+                "" + after));
     command.addAll(arguments);
     ProcessBuilder builder = new ProcessBuilder(command).inheritIO();
     Map<String, String> environment = builder.environment();
@@ -191,22 +227,19 @@ public final class Main {
     Path part = Path.of(arguments.get(0));
     int threads = Integer.parseInt(arguments.get(1));
     double seconds = Double.parseDouble(arguments.get(2));
+    double after = Double.parseDouble(arguments.get(3));
+    Options options = Options.parse(arguments.subList(4, arguments.size()));
     List<Cell> cells =
-        new ArrayList<>(Options.parse(arguments.subList(3, arguments.size())).cells());
-    if (threads < Runtime.getRuntime().availableProcessors()) {
-      // Many callers use all cores, whatever one call may use.
-      cells.removeIf(cell -> cell.group().equals(Plan.CALLERS));
-    }
-    long end = System.nanoTime() + (long) (seconds * 1e9);
-    Race race = new Race(Contenders.all(threads), threads);
-    Race callers = new Race(Contenders.callers(threads), threads);
+        Plan.of(options.cells(), threads, Runtime.getRuntime().availableProcessors());
+    double others = Environment.othersSeconds();
+    long start = System.nanoTime();
+    long end = start + (long) (seconds * 1e9);
+    double weights = cells.stream().mapToDouble(Plan::weight).sum();
     List<Results.Row> rows = new ArrayList<>();
     for (int i = 0; i < cells.size(); i++) {
-      double left = (end - System.nanoTime()) * 1e-9;
-      if (left <= 0 && i > 0) {
-        System.err.printf("%nOut of time: %d cells are not measured.%n", cells.size() - i);
-        break;
-      }
+      Cell cell = cells.get(i);
+      double left = Math.max(0, (end - System.nanoTime()) * 1e-9);
+      long whole = Math.round(left + after);
       System.err.printf(
           Locale.ROOT,
           "%s%d thread%s, cell %d of %d, %d:%02d left: %-50s",
@@ -215,13 +248,18 @@ public final class Main {
           threads == 1 ? "" : "s",
           i + 1,
           cells.size(),
-          (int) Math.max(0, left) / 60,
-          (int) Math.max(0, left) % 60,
-          describe(cells.get(i)));
-      boolean many = cells.get(i).group().equals(Plan.CALLERS);
-      rows.addAll((many ? callers : race).measure(cells.get(i), left / (cells.size() - i)));
+          whole / 60,
+          whole % 60,
+          describe(cell));
+      // Every cell is measured; the later ones have less time where the earlier took too much.
+      double budget = left * Plan.weight(cell) / weights;
+      weights -= Plan.weight(cell);
+      rows.addAll(new Race(Contenders.of(cell, threads), threads).measure(cell, budget));
     }
-    new Results("part", "part", "", 0, 1, Map.of(), rows).write(part);
+    others = (Environment.othersSeconds() - others) / ((System.nanoTime() - start) * 1e-9);
+    Map<String, String> environment =
+        Map.of(Environment.OTHERS, String.format(Locale.ROOT, "%.2f", others));
+    new Results("part", "part", "", 0, 1, environment, rows).write(part);
   }
 
   /** Rows of several forks into one each. */
@@ -299,8 +337,14 @@ public final class Main {
     }
     Results shown = null;
     for (Path path : paths) {
-      Results results = Results.read(path);
       String name = path.getFileName().toString();
+      if (name.equals(SERVING)) {
+        Path tables = path.resolveSibling(SERVING.replace(".json", ".md"));
+        Files.writeString(tables, Serving.read(path).markdown());
+        System.out.println(tables);
+        continue;
+      }
+      Results results = Results.read(path);
       if (name.equals("full.json") || name.equals("quick.json") && shown == null) {
         shown = results;
       }
@@ -309,9 +353,8 @@ public final class Main {
       }
     }
     if (shown != null) {
-      Path repository = home().toAbsolutePath().normalize().getParent();
-      Readme.write(repository, new Report(shown));
-      System.out.println(repository.resolve("README.md"));
+      Readme.write(repository(), new Report(shown));
+      System.out.println(repository().resolve("README.md"));
     }
   }
 }

@@ -3,6 +3,7 @@ package org.batchnorm4j.benchmarks;
 import java.util.ArrayList;
 import java.util.List;
 import org.batchnorm4j.backend.Layout;
+import org.batchnorm4j.benchmarks.peer.Callers;
 import org.batchnorm4j.benchmarks.peer.Cell;
 import org.batchnorm4j.benchmarks.peer.Cell.Fusion;
 import org.batchnorm4j.benchmarks.peer.Cell.Operation;
@@ -33,17 +34,20 @@ final class Plan {
     all(cells, "bf16", Layout.NCS, DType.BF16, 1, 32, 512, 28, 28);
     fused(cells, 32, 512, 28, 28);
     cold(cells, 1, 256, 56, 56);
-    for (long size = 1; size <= 1 << 24; size *= 16) {
+    for (long size = 1; size <= 1 << 24; size *= 64) {
       call(cells, size);
     }
-    callers(cells);
+    memory(cells, 256, 1024);
+    memory(cells, 32, 64, 56, 56);
+    callers(cells, 1, 64, 14, 14);
+    callers(cells, 2, 64, 56, 56);
     return cells;
   }
 
   /** All cells. */
   static List<Cell> full() {
     List<Cell> cells = new ArrayList<>();
-    for (int n : new int[] {32, 1}) {
+    for (int n : new int[] {1, 32}) {
       for (int[] layer : RESNET50) {
         both(cells, "resnet50", n, layer[0], layer[1], layer[1]);
       }
@@ -65,12 +69,45 @@ final class Plan {
     for (long size = 1; size <= 1 << 26; size *= 4) {
       call(cells, size);
     }
-    callers(cells);
+    call(cells, 100_000_000);
+    memory(cells, 1, 64);
+    memory(cells, 256, 1024);
+    memory(cells, 1, 64, 56, 56);
+    memory(cells, 32, 64, 56, 56);
+    callers(cells, 1, 64, 14, 14);
+    callers(cells, 1, 64, 56, 56);
+    callers(cells, 8, 64, 56, 56);
     return cells;
   }
 
   /** The group of cells in which many call at once. */
   static final String CALLERS = "callers";
+
+  /** The group of cells that compare heap arrays, direct buffers and native memory. */
+  static final String MEMORY = "memory";
+
+  /** The group of cells with the same shape from caches and from memory. */
+  static final String COLD = "warm and cold";
+
+  /** Cells that only a JVM with all cores measures: many callers use them, whatever a call may. */
+  static List<Cell> of(List<Cell> cells, int threads, int cores) {
+    return cells.stream().filter(c -> threads == cores || !c.group().equals(CALLERS)).toList();
+  }
+
+  /** How much of the time of a run a cell should have; 1 for a small one. */
+  static double weight(Cell cell) {
+    double passes =
+        switch (cell.operation()) {
+          case INFERENCE -> 1;
+          case TRAINING -> 1.5;
+          case BACKWARD -> 2;
+        };
+    double elements = (double) cell.size() * cell.buffers();
+    if (cell.group().equals(CALLERS)) {
+      return 3 + 1e-8 * elements;
+    }
+    return 1 + (cell.buffers() > 1 ? 0.8e-7 : 1.2e-7) * passes * elements;
+  }
 
   /** One cell, for the guard and for tests. */
   static Cell cell(Operation operation, Layout layout, long... dims) {
@@ -106,21 +143,27 @@ final class Plan {
       bytes *= dim;
     }
     int buffers = (int) Math.min(COLD_SETS, (COLD_BYTES + bytes - 1) / bytes);
-    all(cells, "cold", Layout.NCS, DType.F32, buffers, dims);
+    all(cells, COLD, Layout.NCS, DType.F32, 1, dims);
+    all(cells, COLD, Layout.NCS, DType.F32, buffers, dims);
   }
 
-  /** A small and a middling call, as servers make them. */
-  private static void callers(List<Cell> cells) {
-    for (long[] dims : new long[][] {{1, 64, 14, 14}, {1, 64, 56, 56}}) {
-      cells.add(
-          new Cell(CALLERS, Operation.INFERENCE, Layout.NCS, DType.F32, Fusion.NONE, dims, 1));
-    }
+  private static void memory(List<Cell> cells, long... dims) {
+    inference(cells, MEMORY, dims.length == 2 ? Layout.NSC : Layout.NCS, 1, dims);
+  }
+
+  private static void callers(List<Cell> cells, long... dims) {
+    inference(cells, CALLERS, Layout.NCS, Callers.SETS, dims);
   }
 
   /** Inference of one sample of so many values: what a call costs. */
   private static void call(List<Cell> cells, long size) {
     long[] dims = size <= 64 ? new long[] {1, size} : new long[] {1, 64, 1, size / 64};
     Layout layout = size <= 64 ? Layout.NSC : Layout.NCS;
-    cells.add(new Cell("call", Operation.INFERENCE, layout, DType.F32, Fusion.NONE, dims, 1));
+    inference(cells, "call", layout, 1, dims);
+  }
+
+  private static void inference(
+      List<Cell> cells, String group, Layout layout, int buffers, long... dims) {
+    cells.add(new Cell(group, Operation.INFERENCE, layout, DType.F32, Fusion.NONE, dims, buffers));
   }
 }

@@ -7,7 +7,6 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
-import java.util.Objects;
 import java.util.SplittableRandom;
 import java.util.concurrent.locks.LockSupport;
 import org.batchnorm4j.backend.Layout;
@@ -19,14 +18,24 @@ import org.jspecify.annotations.Nullable;
 /**
  * Measures a cell: all contenders and the yardsticks take turns in one process, in another order
  * every round, so that a drift of the machine hits all alike. Before each turn the threads that the
- * last one left spinning are waited for, and a few runs wake the contender's own.
+ * last one left spinning are waited for, and a few runs wake the contender's own. All get the same
+ * time; who is slow has fewer rounds, evenly among the others'.
  */
 final class Race {
   private static final double SLICE_SECONDS = 1e-3;
   private static final double WARMUP_SECONDS = 0.05;
-  private static final int MIN_ROUNDS = 3;
   private static final int MAX_ROUNDS = 1000;
+
+  /** What a slice costs besides itself: waiting for calm, waking up. */
+  private static final double BETWEEN_SECONDS = 1e-3;
+
+  private static final double MAX_WAKE_SECONDS = 0.05;
+
+  /** So many more cores than allowed are still noise. */
+  private static final double CORES_TOLERANCE = 0.35;
+
   private static final double L2_BYTES = l2Bytes();
+  private static final int CORES = Runtime.getRuntime().availableProcessors();
 
   private final List<Peer> peers;
   private final int threads;
@@ -43,6 +52,9 @@ final class Race {
     final List<Peer.Task> tasks;
     int repeats = 1;
     int next;
+    int wakes;
+    double once;
+    int planned;
     int rounds;
     final double[] seconds = new double[MAX_ROUNDS];
     final double[] busy = new double[MAX_ROUNDS];
@@ -57,6 +69,23 @@ final class Race {
         tasks.get(next).run();
         next = next + 1 == tasks.size() ? 0 : next + 1;
       }
+    }
+
+    /** A slice: its time by the call, and how many cores were busy meanwhile. */
+    void time(int times) {
+      long counting = System.nanoTime();
+      double others = Yardstick.yardstick_others_seconds();
+      double own = Yardstick.yardstick_own_seconds();
+      long start = System.nanoTime();
+      run(times);
+      double elapsed = (System.nanoTime() - start) * 1e-9;
+      own = Yardstick.yardstick_own_seconds() - own;
+      others = Yardstick.yardstick_others_seconds() - others;
+      // To count takes a while, in which others may spin: they are not to look like more.
+      double counted = (System.nanoTime() - counting) * 1e-9;
+      // Of a short slice much is the asking: a thread has but one core, and all have CORES.
+      busy[rounds] = Math.min(CORES, Math.min(1, own / elapsed) + others / counted);
+      seconds[rounds++] = elapsed / times / tasks.get(0).calls();
     }
 
     double quantile(double q) {
@@ -108,20 +137,23 @@ final class Race {
       }
       addYardsticks(cell, limit, sets, runners);
       Exact exact = new Exact(cell, sets.get(0));
+      double share = budgetSeconds / (peers.size() + runners.size());
       for (Peer peer : peers) {
-        Results.@Nullable Row refused = enter(peer, cell, sets, exact, limit, runners);
+        Results.@Nullable Row refused = enter(peer, cell, sets, exact, limit, share, runners);
         if (refused != null) {
           rows.add(refused);
         }
       }
-      race(runners, deadline, Math.min(WARMUP_SECONDS, budgetSeconds / 20));
+      // However long the preparations took, there is a race.
+      long earliest = System.nanoTime() + (long) (budgetSeconds * 0.3e9);
+      race(runners, Math.max(deadline, earliest), Math.min(WARMUP_SECONDS, share / 4));
       double limitSeconds =
           fastest(runners, limit.triad ? "triad" : "copy")
               + (limit.reads == 0 ? 0 : limit.reads * fastest(runners, "read"));
       for (Runner r : runners) {
         double busy = r.coresBusy();
         // A contender on more threads than it was given is not a contender.
-        boolean cheats = busy > threads + 0.35;
+        boolean cheats = busy > threads + CORES_TOLERANCE;
         String message =
             cheats
                 ? String.format(Locale.ROOT, "used %.1f cores where %d were allowed", busy, threads)
@@ -174,25 +206,32 @@ final class Race {
 
   /** Prepares a contender and checks its values; the row says why it is not in the race. */
   private Results.@Nullable Row enter(
-      Peer peer, Cell cell, List<Operands> sets, Exact exact, Limit limit, List<Runner> runners) {
-    List<Peer.Task> tasks = new ArrayList<>();
+      Peer peer,
+      Cell cell,
+      List<Operands> sets,
+      Exact exact,
+      Limit limit,
+      double share,
+      List<Runner> runners) {
+    List<Peer.Task> tasks = List.of();
     String status;
     String message;
     try {
-      Peer.Task first = peer.prepare(cell, sets.get(0));
-      if (first == null) {
+      tasks = peer.prepare(cell, sets);
+      if (tasks.isEmpty()) {
         return row(cell, limit, peer.name(), Results.ABSENT, "", null, 0);
       }
-      tasks.add(first);
+      Runner runner = new Runner(peer.name(), tasks);
       exact.poison();
-      first.run();
-      first.publish();
+      calmDown();
+      runner.time(1);
+      tasks.get(0).publish();
       String complaint = exact.complaint();
       if (complaint == null) {
-        for (Operands o : sets.subList(1, sets.size())) {
-          tasks.add(Objects.requireNonNull(peer.prepare(cell, o)));
+        if (runner.seconds[0] * tasks.get(0).calls() < 2 * share) {
+          runner.rounds = 0;
         }
-        runners.add(new Runner(peer.name(), tasks));
+        runners.add(runner);
         return null;
       }
       status = Results.WRONG;
@@ -205,24 +244,35 @@ final class Race {
     return row(cell, limit, peer.name(), status, message, null, 0);
   }
 
+  /** Whose first run already took twice its time is through: that run is its result. */
   private void race(List<Runner> runners, long deadline, double warmupSeconds) {
-    for (Runner r : runners) {
+    List<Runner> order = new ArrayList<>(runners);
+    order.removeIf(r -> r.rounds > 0);
+    for (Runner r : order) {
       calibrate(r, warmupSeconds);
     }
-    List<Runner> order = new ArrayList<>(runners);
-    for (int round = 0;
-        round < MIN_ROUNDS || System.nanoTime() < deadline && round < MAX_ROUNDS;
-        round++) {
+    double left = (deadline - System.nanoTime()) * 1e-9;
+    int most = 1;
+    for (Runner r : order) {
+      // Caches and threads of the last one matter to whoever is quick.
+      r.wakes = r.once > MAX_WAKE_SECONDS ? 0 : Math.max(1, r.repeats / 8);
+      double slice = r.once * (r.repeats + r.wakes) + BETWEEN_SECONDS;
+      r.planned = (int) Math.max(1, Math.min(MAX_ROUNDS, left / order.size() / slice));
+      most = Math.max(most, r.planned);
+    }
+    for (int round = 0; round < most; round++) {
+      boolean late = System.nanoTime() > deadline;
       shuffle(order);
       for (Runner r : order) {
-        calmDown();
-        r.run(Math.max(1, r.repeats / 8));
-        double cpu = Yardstick.yardstick_cpu_seconds();
-        long start = System.nanoTime();
-        r.run(r.repeats);
-        double seconds = (System.nanoTime() - start) * 1e-9;
-        r.busy[r.rounds] = (Yardstick.yardstick_cpu_seconds() - cpu) / seconds;
-        r.seconds[r.rounds++] = seconds / r.repeats / r.tasks.get(0).calls();
+        boolean due = (long) (round + 1) * r.planned / most > (long) round * r.planned / most;
+        if (late ? r.rounds == 0 : due) {
+          calmDown();
+          r.run(r.wakes);
+          r.time(r.repeats);
+        }
+      }
+      if (late) {
+        return;
       }
     }
   }
@@ -236,11 +286,14 @@ final class Race {
       r.run(1);
       runs++;
     } while (System.nanoTime() < end);
-    long again = System.nanoTime();
-    int timed = Math.max(1, runs / 4);
-    r.run(timed);
-    double once = Math.max(1e-9, (System.nanoTime() - again) * 1e-9 / timed);
-    r.repeats = (int) Math.max(1, Math.min(1_000_000, SLICE_SECONDS / once));
+    int timed = runs;
+    if (runs > 1) {
+      timed = Math.max(1, runs / 4);
+      start = System.nanoTime();
+      r.run(timed);
+    }
+    r.once = Math.max(1e-9, (System.nanoTime() - start) * 1e-9 / timed);
+    r.repeats = (int) Math.max(1, Math.min(1_000_000, SLICE_SECONDS / r.once));
     if (r.tasks.size() > 1) {
       // Whole rotations, so that a cold run is one behind all the other sets.
       r.repeats = (r.repeats + r.tasks.size() - 1) / r.tasks.size() * r.tasks.size();
@@ -250,11 +303,11 @@ final class Race {
   /** Waits until no thread of the process is spinning any more, 20 ms at the most. */
   private static void calmDown() {
     for (int i = 0; i < 40; i++) {
-      double cpu = Yardstick.yardstick_cpu_seconds();
+      double cpu = Yardstick.yardstick_others_seconds();
       long start = System.nanoTime();
       LockSupport.parkNanos(300_000);
       double seconds = (System.nanoTime() - start) * 1e-9;
-      if (Yardstick.yardstick_cpu_seconds() - cpu < 0.25 * seconds) {
+      if (Yardstick.yardstick_others_seconds() - cpu < 0.25 * seconds) {
         return;
       }
     }

@@ -15,84 +15,13 @@ import java.util.Set;
 import java.util.TreeSet;
 import java.util.function.Function;
 import org.batchnorm4j.tensor.DType;
-import org.jspecify.annotations.Nullable;
 
 /** Tables and plots of a run. Every cell that was measured is in them. */
 record Report(Results results) {
-  private static final Set<String> YARDSTICKS =
-      Set.of("copy", "copy, past the caches", "triad", "triad, past the caches", "read");
-
   /** Groups with a plot of their own: not what one would compare libraries by. */
-  private static final Set<String> SPECIAL = Set.of("call", Plan.CALLERS);
+  private static final Set<String> SPECIAL = Set.of("call", Plan.CALLERS, Plan.MEMORY);
 
-  private static final String JAVA = "Java backend";
-  private static final String NONE = "none";
-
-  /** A cell and all who raced in it, by name. */
-  private record Heat(Results.Row any, Map<String, Results.Row> rows) {
-    String label() {
-      String fusion = any.fusion().equals(NONE) ? "" : " + " + any.fusion().replace('_', ' ');
-      String dtype = any.dtype().equals("f32") ? "" : " " + any.dtype();
-      String cold = any.buffers() > 1 ? " cold" : "";
-      return any.operation() + fusion + " " + any.format() + " " + any.shape() + dtype + cold;
-    }
-
-    /** The median of a contender, or NaN. */
-    double time(String contender) {
-      Results.Row row = rows.get(contender);
-      return row == null || !row.isOk() ? Double.NaN : row.microseconds();
-    }
-
-    /** The native backend that users get: the first one. */
-    Results.@Nullable Row ours() {
-      return rows.values().stream()
-          .filter(row -> row.contender().startsWith("native") && row.isOk())
-          .findFirst()
-          .orElse(null);
-    }
-
-    /** The fastest that is not ours, or null. */
-    Results.@Nullable Row peer() {
-      Results.Row best = null;
-      for (Results.Row row : rows.values()) {
-        boolean peer = row.isOk() && !row.isOurs() && !YARDSTICKS.contains(row.contender());
-        if (peer && (best == null || row.microseconds() < best.microseconds())) {
-          best = row;
-        }
-      }
-      return best;
-    }
-
-    /** How many times as fast as the fastest peer; NaN without one. */
-    double gain() {
-      Results.Row ours = ours();
-      Results.Row peer = peer();
-      return ours == null || peer == null ? Double.NaN : peer.microseconds() / ours.microseconds();
-    }
-
-    double gainOverJava() {
-      Results.Row ours = ours();
-      return ours == null ? Double.NaN : time(JAVA) / ours.microseconds();
-    }
-
-    double ofLimit() {
-      Results.Row ours = ours();
-      return ours == null ? Double.NaN : share(ours.contender());
-    }
-
-    /** Such as "training, fused". */
-    String kind() {
-      return any.operation() + (any.fusion().equals(NONE) ? "" : ", fused");
-    }
-
-    boolean channelsFirst() {
-      return any.format().startsWith("nc") && !any.format().equals("nc");
-    }
-
-    double share(String contender) {
-      return any.limitMicroseconds() / time(contender);
-    }
-  }
+  private static final String JAVA = Heat.JAVA;
 
   /** Writes NAME.md and NAME-*.svg beside the JSON file, and says which. */
   List<Path> write(Path json) throws IOException {
@@ -101,7 +30,7 @@ record Report(Results results) {
     List<String> plots = new ArrayList<>();
     for (int threads : threadCounts()) {
       List<Heat> heats = heats(threads).stream().filter(h -> h.ours() != null).toList();
-      List<Heat> large = heats.stream().filter(h -> !SPECIAL.contains(h.any.group())).toList();
+      List<Heat> large = heats.stream().filter(h -> !SPECIAL.contains(h.any().group())).toList();
       if (!large.isEmpty()) {
         plots.add(base + "-ratios-" + threads + ".svg");
         files.put(plots.get(plots.size() - 1), ratios(threads, large));
@@ -112,7 +41,7 @@ record Report(Results results) {
         plots.add(base + "-roofline-" + threads + ".svg");
         files.put(plots.get(plots.size() - 1), roofline(threads, heats));
       }
-      List<Heat> calls = heats.stream().filter(h -> h.any.group().equals("call")).toList();
+      List<Heat> calls = heats.stream().filter(h -> h.any().group().equals("call")).toList();
       if (calls.size() > 1) {
         plots.add(base + "-calls-" + threads + ".svg");
         files.put(plots.get(plots.size() - 1), calls(threads, calls));
@@ -139,9 +68,9 @@ record Report(Results results) {
     for (Results.Row row : results.rows()) {
       if (row.threads() == threads) {
         Heat heat = heats.computeIfAbsent(row.cell(), key -> new Heat(row, new LinkedHashMap<>()));
-        heat.rows.put(row.contender(), row);
-        if (heat.any.limitMicroseconds() == 0 && row.isOk()) {
-          heats.put(row.cell(), new Heat(row, heat.rows));
+        heat.rows().put(row.contender(), row);
+        if (heat.any().limitMicroseconds() == 0 && row.isOk()) {
+          heats.put(row.cell(), new Heat(row, heat.rows()));
         }
       }
     }
@@ -167,10 +96,12 @@ record Report(Results results) {
             results.forks()));
     results.environment().forEach((k, v) -> out.append("| " + k + " | " + v + " |\n"));
     out.append('\n');
+    out.append(goals().markdown());
     summary(out);
     resnet50(out);
     threads(out);
     crossovers(out);
+    memory(out);
     callers(out);
     for (String plot : plots) {
       out.append("![").append(plot).append("](").append(plot).append(")\n\n");
@@ -189,10 +120,10 @@ record Report(Results results) {
               .orElse("native"));
       out.append("; below 1 the peer is faster.\n\n");
       Set<String> groups = new LinkedHashSet<>();
-      heats.forEach(h -> groups.add(h.any.group()));
-      groups.remove(Plan.CALLERS);
+      heats.forEach(h -> groups.add(h.any().group()));
+      groups.removeAll(Set.of(Plan.CALLERS, Plan.MEMORY));
       for (String group : groups) {
-        table(out, group, heats.stream().filter(h -> h.any.group().equals(group)).toList());
+        table(out, group, heats.stream().filter(h -> h.any().group().equals(group)).toList());
       }
     }
     complaints(out);
@@ -201,50 +132,54 @@ record Report(Results results) {
 
   private void busyWarning(StringBuilder out) {
     if (disturbed()) {
-      out.append("\n> **The machine was busy with other work** (load ")
-          .append(results.environment().get("load before"))
-          .append(" before, ")
-          .append(results.environment().get("load after"))
-          .append(" after, on ")
+      out.append("\n> **The machine was busy with other work** (on ")
           .append(results.environment().get("cores"))
-          .append(" cores). Times are too long and rows with several threads are unfair;")
+          .append(" cores a load of ")
+          .append(results.environment().get("load before"))
+          .append(" before the run, others used ")
+          .append(results.environment().getOrDefault(Environment.OTHERS, "unknown"))
+          .append(" cores during it). Times are too long and rows with several threads are unfair;")
           .append(" do not cite them.\n\n");
     }
   }
 
+  /** The load before a run counts only where nobody counted during it. */
   private boolean disturbed() {
     try {
       double cores = Double.parseDouble(results.environment().getOrDefault("cores", "1"));
-      double before = Double.parseDouble(results.environment().getOrDefault("load before", "0"));
-      double after = Double.parseDouble(results.environment().getOrDefault("load after", "0"));
-      // The run itself is a load of up to one per core when it ends.
-      return before > 0.3 * cores || after > 1.3 * cores;
+      double others = number(Environment.OTHERS);
+      return Double.isNaN(others) ? number("load before") > 0.3 * cores : others > 0.05 * cores;
     } catch (NumberFormatException e) {
       return false;
     }
   }
 
+  /** A number of the environment, or NaN. */
+  private double number(String name) {
+    return Double.parseDouble(results.environment().getOrDefault(name, "NaN"));
+  }
+
   private void table(StringBuilder out, String group, List<Heat> heats) {
     Set<String> contenders = new LinkedHashSet<>();
     for (Heat heat : heats) {
-      heat.rows.values().stream()
+      heat.rows().values().stream()
           .filter(row -> row.isOurs())
           .forEach(row -> contenders.add(row.contender()));
     }
     for (Heat heat : heats) {
-      heat.rows.values().stream()
-          .filter(row -> row.isOk() && !YARDSTICKS.contains(row.contender()))
+      heat.rows().values().stream()
+          .filter(row -> row.isOk() && !row.isYardstick())
           .forEach(row -> contenders.add(row.contender()));
     }
     out.append("### ").append(group).append("\n\n| cell | limit |");
     contenders.forEach(c -> out.append(' ').append(c).append(" |"));
-    out.append(" of limit | against the fastest peer |\n|---|---|");
-    out.append("---:|".repeat(contenders.size())).append("---:|---:|\n");
+    out.append(" of limit | against the fastest peer | goal |\n|---|---|");
+    out.append("---:|".repeat(contenders.size())).append("---:|---:|---|\n");
     for (Heat heat : heats) {
-      out.append("| ").append(heat.label()).append(" | ").append(heat.any.limit()).append(' ');
-      out.append(micros(heat.any.limitMicroseconds())).append(" |");
+      out.append("| ").append(heat.label()).append(" | ").append(heat.any().limit()).append(' ');
+      out.append(micros(heat.any().limitMicroseconds())).append(" |");
       for (String contender : contenders) {
-        Results.Row row = heat.rows.get(contender);
+        Results.Row row = heat.rows().get(contender);
         boolean absent = row == null || row.status().equals(Results.ABSENT);
         out.append(' ')
             .append(absent ? "-" : row.isOk() ? micros(row.microseconds()) : row.status())
@@ -257,14 +192,22 @@ record Report(Results results) {
           .append(" | ")
           .append(
               peer == null || ours == null ? "-" : ratio(heat.gain()) + " x " + peer.contender())
+          .append(" | ")
+          .append(Goals.mark(heat))
           .append(" |\n");
     }
     out.append('\n');
   }
 
+  private Goals goals() {
+    Set<Integer> counts = threadCounts();
+    int all = counts.stream().mapToInt(Integer::intValue).max().orElse(1);
+    return new Goals(results, heats(1), all > 1 ? heats(all) : List.of());
+  }
+
   private void summary(StringBuilder out) {
     out.append("## In short\n\n");
-    kinds(out, "operation | format", h -> h.kind() + " | " + h.any.format());
+    kinds(out, "operation | format", h -> h.kind() + " | " + h.any().format());
   }
 
   /** Geometric means over all cells of a kind. */
@@ -304,7 +247,8 @@ record Report(Results results) {
   /** The cells in which native and a peer were timed. */
   private List<Heat> raced(int threads) {
     return heats(threads).stream()
-        .filter(h -> !SPECIAL.contains(h.any.group()) && !Double.isNaN(h.gain()))
+        .filter(h -> !SPECIAL.contains(h.any().group()) && !Double.isNaN(h.gain()))
+        .filter(h -> !h.isWarmTwin())
         .toList();
   }
 
@@ -321,7 +265,8 @@ record Report(Results results) {
     out.append(results.environment().get("compiler")).append(". Peers: ");
     out.append(String.join(", ", peers())).append(".\n");
     busyWarning(out);
-    out.append("Every cell: [benchmarks/results/").append(results.name());
+    out.append("Reached: ").append(goals().count()).append(". ");
+    out.append("Every goal and every cell: [benchmarks/results/").append(results.name());
     out.append(".md](benchmarks/results/").append(results.name()).append(".md).\n");
     return out.toString();
   }
@@ -329,7 +274,7 @@ record Report(Results results) {
   private Set<String> peers() {
     Set<String> names = new LinkedHashSet<>();
     for (Results.Row row : results.rows()) {
-      boolean yardstick = YARDSTICKS.contains(row.contender());
+      boolean yardstick = row.isYardstick();
       if (row.isOk() && !row.isOurs() && !yardstick && !SPECIAL.contains(row.group())) {
         names.add(row.contender());
       }
@@ -343,8 +288,8 @@ record Report(Results results) {
     for (int threads : threadCounts()) {
       List<Heat> heats = heats(threads);
       Set<String> contenders = new LinkedHashSet<>();
-      heats.forEach(h -> contenders.addAll(h.rows.keySet()));
-      contenders.removeAll(YARDSTICKS);
+      heats.forEach(h -> contenders.addAll(h.rows().keySet()));
+      contenders.removeIf(Results::isYardstick);
       for (int n : new int[] {1, 32}) {
         for (String format : new String[] {"nchw", "nhwc"}) {
           for (String contender : contenders) {
@@ -383,8 +328,8 @@ record Report(Results results) {
       String shape = n + "x" + layer[0] + "x" + layer[1] + "x" + layer[1];
       double time =
           heats.stream()
-              .filter(h -> h.any.group().equals("resnet50") && h.any.shape().equals(shape))
-              .filter(h -> h.any.operation().equals(operation) && h.any.format().equals(format))
+              .filter(h -> h.any().group().equals("resnet50") && h.any().shape().equals(shape))
+              .filter(h -> h.any().operation().equals(operation) && h.any().format().equals(format))
               .mapToDouble(h -> h.time(contender))
               .findFirst()
               .orElse(Double.NaN);
@@ -403,19 +348,20 @@ record Report(Results results) {
     Map<String, Map<String, List<Double>>> gains = new LinkedHashMap<>();
     List<Heat> many = heats(all);
     for (Heat one : heats(1)) {
-      if (SPECIAL.contains(one.any.group())) {
+      if (SPECIAL.contains(one.any().group())) {
         continue;
       }
       many.stream()
-          .filter(h -> h.label().equals(one.label()) && h.any.group().equals(one.any.group()))
+          .filter(h -> h.label().equals(one.label()) && h.any().group().equals(one.any().group()))
           .forEach(
               h ->
-                  one.rows.forEach(
-                      (name, row) ->
-                          gains
-                              .computeIfAbsent(name, key -> new LinkedHashMap<>())
-                              .computeIfAbsent(one.any.operation(), key -> new ArrayList<>())
-                              .add(one.time(name) / h.time(name))));
+                  one.rows()
+                      .forEach(
+                          (name, row) ->
+                              gains
+                                  .computeIfAbsent(name, key -> new LinkedHashMap<>())
+                                  .computeIfAbsent(one.any().operation(), key -> new ArrayList<>())
+                                  .add(one.time(name) / h.time(name))));
     }
     out.append("## Scaling with threads\n\nHow many times as fast on ").append(title(all));
     out.append(" as on one, geometric means.\n\n");
@@ -448,7 +394,7 @@ record Report(Results results) {
 
   private List<Heat> calls(int threads) {
     return heats(threads).stream()
-        .filter(h -> h.any.group().equals("call") && !Double.isNaN(h.gainOverJava()))
+        .filter(h -> h.any().group().equals("call") && !Double.isNaN(h.gainOverJava()))
         .toList();
   }
 
@@ -479,29 +425,63 @@ record Report(Results results) {
       if (next >= 1) {
         // A straight line between the two on logarithmic axes.
         double share = -Math.log(gain) / (Math.log(next) - Math.log(gain));
-        double low = calls.get(i).any.elements();
-        at = low * Math.pow(calls.get(i + 1).any.elements() / low, share);
+        double low = calls.get(i).any().elements();
+        at = low * Math.pow(calls.get(i + 1).any().elements() / low, share);
       }
     }
     return at;
+  }
+
+  /** Inference by where the data lies. */
+  private void memory(StringBuilder out) {
+    StringBuilder lines = new StringBuilder();
+    Set<String> contenders = new LinkedHashSet<>();
+    List<Heat> heats = new ArrayList<>();
+    for (int threads : threadCounts()) {
+      heats(threads).stream().filter(h -> h.any().group().equals(Plan.MEMORY)).forEach(heats::add);
+    }
+    for (Heat heat : heats) {
+      heat.rows().values().stream()
+          .filter(Results.Row::isOurs)
+          .forEach(row -> contenders.add(row.contender()));
+    }
+    for (Heat heat : heats) {
+      lines.append("| ").append(heat.any().threads()).append(" | ").append(heat.label());
+      for (String contender : contenders) {
+        double time = heat.time(contender);
+        lines.append(" | ").append(Double.isNaN(time) ? "-" : micros(time));
+      }
+      lines.append(" |\n");
+    }
+    if (!heats.isEmpty()) {
+      out.append("## Heap arrays, direct buffers, native memory\n\n");
+      out.append("Microseconds of an inference whose input and output lie there.\n\n");
+      out.append("| threads | cell | ").append(String.join(" | ", contenders));
+      out.append(" |\n|---|---|").append("---:|".repeat(contenders.size())).append('\n');
+      out.append(lines).append('\n');
+    }
   }
 
   /** Microseconds a call where many call at once. */
   private void callers(StringBuilder out) {
     for (int threads : threadCounts()) {
       for (Heat heat : heats(threads)) {
-        if (!heat.any.group().equals(Plan.CALLERS)) {
+        if (!heat.any().group().equals(Plan.CALLERS)) {
           continue;
         }
         out.append("## Many callers at once, ").append(heat.label()).append("\n\n");
-        out.append("Microseconds by calls: of all calls together, whoever made them. A copy on ");
+        out.append("Microseconds by calls: of all calls together, whoever made them, on ");
+        out.append(heat.any().buffers()).append(" sets of tensors in all. A copy on ");
         out.append(title(threads)).append(", by one caller, took ");
-        out.append(micros(heat.any.limitMicroseconds())).append(".\n\n");
-        out.append("| | microseconds | cores busy |\n|---|---:|---:|\n");
-        for (Results.Row row : heat.rows.values()) {
+        out.append(micros(heat.any().limitMicroseconds())).append(".\n\n");
+        out.append("| | microseconds | throughput against one caller | cores busy |\n");
+        out.append("|---|---:|---:|---:|\n");
+        for (Results.Row row : heat.rows().values()) {
           if (row.isOk() && row.isOurs()) {
+            String one = row.contender().replaceFirst("\\d+ callers?$", "1 caller");
             out.append("| ").append(row.contender()).append(" | ");
             out.append(micros(row.microseconds())).append(" | ");
+            out.append(ratio(heat.time(one) / row.microseconds())).append(" | ");
             out.append(ratio(row.coresBusy())).append(" |\n");
           }
         }
@@ -587,15 +567,17 @@ record Report(Results results) {
       series.put(name, new ArrayList<>());
     }
     for (Heat heat : heats) {
-      if (heat.any.group().equals(Plan.CALLERS)) {
+      String group = heat.any().group();
+      if (group.equals(Plan.CALLERS) || group.equals(Plan.MEMORY)) {
         continue;
       }
       double tensor =
-          heat.any.elements() * DType.valueOf(heat.any.dtype().toUpperCase(Locale.ROOT)).bytes();
-      double gigabytes = tensor * tensors(heat.any.limit()) * 1e-3;
+          heat.any().elements()
+              * DType.valueOf(heat.any().dtype().toUpperCase(Locale.ROOT)).bytes();
+      double gigabytes = tensor * tensors(heat.any().limit()) * 1e-3;
       double ours = heat.time(Objects.requireNonNull(heat.ours()).contender());
-      point(series, "limit", tensor, gigabytes / heat.any.limitMicroseconds());
-      point(series, heat.any.operation(), tensor, gigabytes / ours);
+      point(series, "limit", tensor, gigabytes / heat.any().limitMicroseconds());
+      point(series, heat.any().operation(), tensor, gigabytes / ours);
       point(series, JAVA, tensor, gigabytes / heat.time(JAVA));
     }
     series.values().removeIf(List::isEmpty);
@@ -622,8 +604,8 @@ record Report(Results results) {
   private String calls(int threads, List<Heat> heats) {
     Map<String, List<double[]>> curves = new LinkedHashMap<>();
     for (Heat heat : heats) {
-      for (Results.Row row : heat.rows.values()) {
-        if (row.isOk() && !YARDSTICKS.contains(row.contender())) {
+      for (Results.Row row : heat.rows().values()) {
+        if (row.isOk() && !row.isYardstick()) {
           curves
               .computeIfAbsent(row.contender(), key -> new ArrayList<>())
               .add(new double[] {row.elements(), row.microseconds()});

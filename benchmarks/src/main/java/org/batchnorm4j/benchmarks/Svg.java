@@ -89,7 +89,7 @@ final class Svg {
       for (int k = 0; k < series.size(); k++, y += BAR) {
         double value = bars.get(i).values[k];
         if (Double.isNaN(value)) {
-          svg.text(origin + 4, y + 10, "start", "", "not offered");
+          svg.text(origin + 4, y + 10, "start", "", "no time");
           continue;
         }
         double x = at(value, low, high, logarithmic);
@@ -168,7 +168,9 @@ final class Svg {
 
   private static String plane(
       String title, String xAxis, String yAxis, double mark, List<Curve> curves, boolean joined) {
-    int bottom = 460;
+    // Room for a second line of names.
+    int top = TOP + 14;
+    int bottom = 474;
     Svg svg = new Svg(bottom + 56, title);
     svg.legend(curves.stream().map(Curve::name).toList());
     double[] x = range(curves, 0);
@@ -176,11 +178,11 @@ final class Svg {
     int left = 70;
     for (double tick : powers(x)) {
       double at = left + (WIDTH - left - RIGHT) * share(tick, x);
-      svg.line(at, TOP, at, bottom, "grid");
+      svg.line(at, top, at, bottom, "grid");
       svg.text(at, bottom + 16, "middle", "", power(tick));
     }
     for (double tick : powers(y)) {
-      double at = bottom - (bottom - TOP) * share(tick, y);
+      double at = bottom - (bottom - top) * share(tick, y);
       svg.line(left, at, WIDTH - RIGHT, at, "grid");
       svg.text(left - 6, at + 4, "end", "", power(tick));
     }
@@ -188,7 +190,7 @@ final class Svg {
         left + (WIDTH - left - RIGHT) / 2.0, bottom + 38, "middle", "", yAxis + " over " + xAxis);
     if (mark > 0) {
       double at = left + (WIDTH - left - RIGHT) * share(mark, x);
-      svg.line(at, TOP, at, bottom, "one");
+      svg.line(at, top, at, bottom, "one");
       String label = "native = Java at " + Math.round(mark);
       svg.text(at + 6, bottom - 8, "start", "", label);
     }
@@ -200,10 +202,10 @@ final class Svg {
                 Locale.ROOT,
                 "%.1f,%.1f ",
                 left + (WIDTH - left - RIGHT) * share(p[0], x),
-                bottom - (bottom - TOP) * share(p[1], y)));
+                bottom - (bottom - top) * share(p[1], y)));
         svg.dot(
             left + (WIDTH - left - RIGHT) * share(p[0], x),
-            bottom - (bottom - TOP) * share(p[1], y),
+            bottom - (bottom - top) * share(p[1], y),
             i);
       }
       if (!joined) {

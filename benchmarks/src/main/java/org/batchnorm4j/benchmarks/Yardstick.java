@@ -37,6 +37,9 @@ final class Yardstick {
   static native void yardstick_read(
       int threads, @Cast("const float*") long a, @Cast("int64_t") long count);
 
-  /** CPU time of all threads of this process. */
-  static native double yardstick_cpu_seconds();
+  /** CPU time of the thread that calls. */
+  static native double yardstick_own_seconds();
+
+  /** CPU time of all other threads of this process but the JVM's own. For one thread to call. */
+  static native double yardstick_others_seconds();
 }

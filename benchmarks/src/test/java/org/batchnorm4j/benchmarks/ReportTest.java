@@ -49,6 +49,11 @@ class ReportTest {
     environment.put("load before", "7.5");
     Results busy = new Results("busy", "quick", "", 1, 1, environment, quiet.rows());
     assertTrue(new Report(busy).markdown(List.of()).contains("do not cite"));
+    // A run before this one makes a load too; what counts is who used cores during it.
+    environment.put(Environment.OTHERS, "0.04");
+    assertFalse(new Report(busy).markdown(List.of()).contains("do not cite"));
+    environment.put(Environment.OTHERS, "0.40");
+    assertTrue(new Report(busy).markdown(List.of()).contains("do not cite"));
   }
 
   @Test

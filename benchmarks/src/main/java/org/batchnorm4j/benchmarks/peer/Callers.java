@@ -11,12 +11,18 @@ import org.batchnorm4j.tensor.Tensor;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Many threads that call another contender at once, each with tensors of its own. However many they
- * are, a run is {@link #CALLS} calls in all, so times can be compared.
+ * Many threads that call another contender at once. However many they are, a run is the same calls
+ * on the same {@link #SETS} sets of tensors, which they share out: one caller goes round as much
+ * memory as 64 do, and only the number of threads differs.
  */
 public record Callers(Peer peer, int callers) implements Peer {
-  /** The calls of a run; a multiple of the number of callers. */
-  public static final int CALLS = 64;
+  /** The sets of tensors a cell has to have; a multiple of the number of callers. */
+  public static final int SETS = 64;
+
+  /** Elements of a set's calls in a run, so that handing them over to a thread costs little. */
+  private static final long MIN_ELEMENTS = 1 << 20;
+
+  private static final long MAX_TIMES = 64;
 
   @Override
   public String name() {
@@ -24,53 +30,49 @@ public record Callers(Peer peer, int callers) implements Peer {
   }
 
   @Override
-  public @Nullable Task prepare(Cell cell, Operands operands) throws Exception {
-    Together together = new Together(cell, operands, callers);
-    try {
-      for (Operands o : together.operands) {
-        Task task = peer.prepare(cell, o);
-        if (task == null) {
-          together.close();
-          return null;
-        }
-        together.tasks.add(task);
-      }
-      return together;
-    } catch (Exception e) {
-      together.close();
-      throw e;
-    }
+  public @Nullable Task prepare(Cell cell, Operands operands) {
+    throw new UnsupportedOperationException("many callers want many sets of tensors");
+  }
+
+  @Override
+  public List<Task> prepare(Cell cell, List<Operands> sets) throws Exception {
+    List<Task> tasks = peer.prepare(cell, sets);
+    return tasks.isEmpty() ? tasks : List.of(new Together(cell, sets, tasks, callers));
   }
 
   private static final class Together implements Task {
     private final Cell cell;
-    private final List<Operands> operands = new ArrayList<>();
-    private final List<Task> tasks = new ArrayList<>();
+    private final List<Operands> sets;
+    private final List<Task> tasks;
+    private final int callers;
+    private final int times;
     private final ExecutorService threads;
 
-    Together(Cell cell, Operands first, int callers) {
+    Together(Cell cell, List<Operands> sets, List<Task> tasks, int callers) {
       this.cell = cell;
+      this.sets = sets;
+      this.tasks = tasks;
+      this.callers = callers;
+      times = (int) Math.max(1, Math.min(MAX_TIMES, MIN_ELEMENTS / cell.size()));
       threads = Executors.newFixedThreadPool(callers);
-      operands.add(first);
-      while (operands.size() < callers) {
-        operands.add(new Operands(cell, 0));
-      }
     }
 
     @Override
     public int calls() {
-      return CALLS;
+      return times * tasks.size();
     }
 
     @Override
     public void run() {
       List<Future<?>> running = new ArrayList<>();
-      for (Task task : tasks) {
+      int each = tasks.size() / callers;
+      for (int from = 0; from < tasks.size(); from += each) {
+        List<Task> own = tasks.subList(from, from + each);
         running.add(
             threads.submit(
                 () -> {
-                  for (int i = 0; i < CALLS / tasks.size(); i++) {
-                    task.run();
+                  for (int i = 0; i < times; i++) {
+                    own.forEach(Task::run);
                   }
                 }));
       }
@@ -86,14 +88,14 @@ public record Callers(Peer peer, int callers) implements Peer {
       }
     }
 
-    /** The first caller's values are checked by others; here that all have the same. */
+    /** The first set's values are checked by others; here that every set was computed. */
     @Override
     public void publish() {
-      tasks.forEach(Task::publish);
-      float[] expected = values(operands.get(0));
-      for (Operands o : operands) {
-        if (!Arrays.equals(expected, values(o))) {
-          throw new IllegalStateException("callers at the same time got different values");
+      for (int i = 0; i < tasks.size(); i++) {
+        float[] expected = values(sets.get(i));
+        tasks.get(i).run();
+        if (!Arrays.equals(expected, values(sets.get(i)))) {
+          throw new IllegalStateException("many callers got other values than one");
         }
       }
     }
@@ -109,7 +111,6 @@ public record Callers(Peer peer, int callers) implements Peer {
     public void close() {
       threads.shutdownNow();
       tasks.forEach(Task::close);
-      operands.subList(1, operands.size()).forEach(Operands::close);
     }
   }
 }

@@ -10,8 +10,9 @@ import org.nd4j.linalg.api.ops.DynamicCustomOp;
 import org.nd4j.linalg.factory.Nd4j;
 
 /**
- * ND4J's own batch norm with a given output, as DL4J's layer calls it for inference; the arrays are
- * ND4J's. Its training is several operations with allocations between them, and is not raced.
+ * ND4J's own operations, all with given outputs; the arrays are ND4J's. Training is what DL4J's
+ * layer does: the moments, the running statistics, then the operation that inference has too. Its
+ * threads: OMP_NUM_THREADS.
  */
 public final class Nd4jOp implements Peer {
   @Override
@@ -21,39 +22,106 @@ public final class Nd4jOp implements Peer {
 
   @Override
   public @Nullable Task prepare(Cell cell, Operands o) {
-    if (!cell.is(Cell.Operation.INFERENCE) || cell.dtype() != DType.F32 || cell.relu()) {
-      return null;
-    }
-    boolean last = cell.layout() == Layout.NSC;
-    long[] shape =
-        last
-            ? new long[] {cell.n() * cell.s(), cell.c()}
-            : new long[] {cell.n(), cell.c(), cell.s()};
-    INDArray y = Nd4j.createUninitialized(DataType.FLOAT, shape);
-    DynamicCustomOp op =
-        DynamicCustomOp.builder("batchnorm")
-            .addInputs(
-                array(o.x, shape),
-                array(o.runningMean, cell.c()),
-                array(o.runningVar, cell.c()),
-                array(o.weight, cell.c()),
-                array(o.bias, cell.c()))
-            .addOutputs(y)
-            .addIntegerArguments(1, 1, 1) // with weight, with bias, the axis of the channels
-            .addFloatingPointArguments(Operands.EPS)
-            .build();
-    return new Task() {
-      @Override
-      public void run() {
-        Nd4j.exec(op);
-      }
+    return cell.dtype() != DType.F32 || cell.relu() ? null : new Run(cell, o);
+  }
 
-      @Override
-      public void publish() {
-        float[] values = y.data().asFloat();
-        o.y.write(o.y.offset(), values, 0, values.length);
+  private static final class Run implements Task {
+    private final Cell cell;
+    private final Operands operands;
+    private final long[] shape;
+    private final INDArray mean;
+    private final INDArray var;
+    private final INDArray movingMean;
+    private final INDArray movingVar;
+    private final INDArray change;
+    private final INDArray out;
+    private final INDArray dweight;
+    private final INDArray dbias;
+    private final DynamicCustomOp moments;
+    private final DynamicCustomOp op;
+
+    Run(Cell cell, Operands o) {
+      this.cell = cell;
+      operands = o;
+      boolean last = cell.layout() == Layout.NSC;
+      shape =
+          last
+              ? new long[] {cell.n() * cell.s(), cell.c()}
+              : new long[] {cell.n(), cell.c(), cell.s()};
+      boolean training = !cell.is(Cell.Operation.INFERENCE);
+      INDArray x = array(o.x, shape);
+      INDArray weight = array(o.weight, cell.c());
+      INDArray bias = array(o.bias, cell.c());
+      mean = array(o.runningMean, cell.c());
+      var = array(o.runningVar, cell.c());
+      movingMean = array(o.movingMean, cell.c());
+      movingVar = array(o.movingVar, cell.c());
+      change = empty(cell.c());
+      dweight = empty(cell.c());
+      dbias = empty(cell.c());
+      out = empty(shape);
+      moments =
+          DynamicCustomOp.builder("moments")
+              .addInputs(x)
+              .addOutputs(mean, var)
+              .addIntegerArguments(last ? new int[] {0} : new int[] {0, 2})
+              .build();
+      boolean backward = cell.is(Cell.Operation.BACKWARD);
+      DynamicCustomOp.DynamicCustomOpsBuilder builder =
+          DynamicCustomOp.builder(backward ? "batchnorm_bp" : "batchnorm")
+              .addIntegerArguments(1, 1, 1) // with weight, with bias, the axis of the channels
+              .addFloatingPointArguments(Operands.EPS);
+      if (backward) {
+        builder
+            .addInputs(x, mean, var, weight, bias, array(o.dy, shape))
+            // The gradients of mean and variance are in dx already.
+            .addOutputs(out, empty(cell.c()), empty(cell.c()), dweight, dbias);
+      } else {
+        builder.addInputs(x, mean, var, weight, bias).addOutputs(out);
       }
-    };
+      op = builder.build();
+      if (training) {
+        Nd4j.exec(moments);
+      }
+    }
+
+    @Override
+    public void run() {
+      if (cell.is(Cell.Operation.TRAINING)) {
+        Nd4j.exec(moments);
+        double count = (double) cell.n() * cell.s();
+        move(movingMean, mean, 1);
+        move(movingVar, var, count / Math.max(1, count - 1));
+      }
+      Nd4j.exec(op);
+    }
+
+    private void move(INDArray moving, INDArray to, double factor) {
+      moving.muli(1 - Operands.MOMENTUM);
+      moving.addi(to.muli(Operands.MOMENTUM * factor, change));
+    }
+
+    @Override
+    public void publish() {
+      float[] values = out.data().asFloat();
+      Tensor to = operands.output(cell);
+      to.write(to.offset(), values, 0, values.length);
+      if (cell.is(Cell.Operation.BACKWARD)) {
+        operands.dweight.copyFrom(dweight.data().asFloat());
+        operands.dbias.copyFrom(dbias.data().asFloat());
+      }
+    }
+
+    @Override
+    public void close() {
+      // ND4J frees what the garbage collector finds; arrays this large should not wait for that.
+      out.close();
+      op.inputArguments().forEach(INDArray::close);
+    }
+  }
+
+  private static INDArray empty(long... shape) {
+    return Nd4j.createUninitialized(DataType.FLOAT, shape);
   }
 
   private static INDArray array(Tensor t, long... shape) {

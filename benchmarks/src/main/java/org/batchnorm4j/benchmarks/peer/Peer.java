@@ -1,5 +1,7 @@
 package org.batchnorm4j.benchmarks.peer;
 
+import java.util.ArrayList;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /** A contender. */
@@ -13,6 +15,28 @@ public interface Peer {
    * @throws Exception anything; the cell is then reported as failed for this peer
    */
   @Nullable Task prepare(Cell cell, Operands operands) throws Exception;
+
+  /**
+   * Tasks to be run in turn, here one for each set of tensors; empty if there is no such operation.
+   *
+   * @throws Exception anything; the cell is then reported as failed for this peer
+   */
+  default List<Task> prepare(Cell cell, List<Operands> sets) throws Exception {
+    List<Task> tasks = new ArrayList<>();
+    try {
+      for (Operands operands : sets) {
+        Task task = prepare(cell, operands);
+        if (task == null) {
+          break;
+        }
+        tasks.add(task);
+      }
+    } catch (Exception | LinkageError e) {
+      tasks.forEach(Task::close);
+      throw e;
+    }
+    return tasks;
+  }
 
   /** One cell of one contender, ready to run. */
   @FunctionalInterface

@@ -1,0 +1,91 @@
+package org.batchnorm4j.benchmarks;
+
+import java.util.Comparator;
+import java.util.Map;
+import java.util.Set;
+import java.util.function.Predicate;
+import org.jspecify.annotations.Nullable;
+
+/** A cell and all who raced in it, by name. */
+record Heat(Results.Row any, Map<String, Results.Row> rows) {
+  /** Our backend in Java. */
+  static final String JAVA = "Java backend";
+
+  String label() {
+    String fusion = any.fusion().equals("none") ? "" : " + " + any.fusion().replace('_', ' ');
+    String dtype = any.dtype().equals("f32") ? "" : " " + any.dtype();
+    boolean rotates = any.buffers() > 1 && !any.group().equals(Plan.CALLERS);
+    String cold = rotates ? " cold" : isWarmTwin() ? " warm" : "";
+    return any.operation() + fusion + " " + any.format() + " " + any.shape() + dtype + cold;
+  }
+
+  /** The median of a contender, or NaN. */
+  double time(String contender) {
+    Results.Row row = rows.get(contender);
+    return row == null || !row.isOk() ? Double.NaN : row.microseconds();
+  }
+
+  /** The native backend that users get: the first one. */
+  Results.@Nullable Row ours() {
+    return rows.values().stream()
+        .filter(row -> row.contender().startsWith("native"))
+        .findFirst()
+        .filter(Results.Row::isOk)
+        .orElse(null);
+  }
+
+  /** The fastest that is not ours, or null. */
+  Results.@Nullable Row peer() {
+    return fastest(row -> !row.isOurs() && !row.isYardstick());
+  }
+
+  /** The fastest of some, or null if none of them was timed. */
+  Results.@Nullable Row fastest(Predicate<Results.Row> of) {
+    return rows.values().stream()
+        .filter(row -> row.isOk() && of.test(row))
+        .min(Comparator.comparingDouble(Results.Row::microseconds))
+        .orElse(null);
+  }
+
+  /** How many times as fast as the fastest of some; NaN without one. */
+  double gainOver(Set<String> names) {
+    Results.Row ours = ours();
+    Results.Row best = fastest(row -> names.contains(row.contender()));
+    return ours == null || best == null ? Double.NaN : best.microseconds() / ours.microseconds();
+  }
+
+  /** How many times as fast as the fastest peer; NaN without one. */
+  double gain() {
+    Results.Row ours = ours();
+    Results.Row peer = peer();
+    return ours == null || peer == null ? Double.NaN : peer.microseconds() / ours.microseconds();
+  }
+
+  double gainOverJava() {
+    Results.Row ours = ours();
+    return ours == null ? Double.NaN : time(JAVA) / ours.microseconds();
+  }
+
+  double ofLimit() {
+    Results.Row ours = ours();
+    return ours == null ? Double.NaN : share(ours.contender());
+  }
+
+  /** Such as "training, fused". */
+  String kind() {
+    return any.operation() + (any.fusion().equals("none") ? "" : ", fused");
+  }
+
+  /** Whether it is only there to be compared with a cold one. */
+  boolean isWarmTwin() {
+    return any.group().equals(Plan.COLD) && any.buffers() == 1;
+  }
+
+  boolean channelsFirst() {
+    return any.format().startsWith("nc") && !any.format().equals("nc");
+  }
+
+  double share(String contender) {
+    return any.limitMicroseconds() / time(contender);
+  }
+}

@@ -1,0 +1,60 @@
+package org.batchnorm4j.benchmarks;
+
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.util.List;
+import org.junit.jupiter.api.Test;
+
+class GoalsTest {
+
+  private static String goals(Results.Row... rows) {
+    return new Report(Rows.results(rows)).markdown(List.of());
+  }
+
+  @Test
+  void aMissIsAsPlainAsAPass() {
+    String text =
+        goals(
+            Rows.ok("native AVX2", "32x64x56x56", 1, 10),
+            Rows.ok("libtorch", "32x64x56x56", 1, 40),
+            Rows.ok("native AVX2", "1x64x56x56", 1, 10),
+            Rows.ok("Java backend", "1x64x56x56", 1, 9),
+            // Not a rival: no library.
+            Rows.ok("plain Java loop", "32x64x56x56", 1, 1));
+    assertTrue(text.contains("0 of 2 goals are reached"), text);
+    assertTrue(
+        text.contains(
+            "| 1 | inference against the fastest rival | each \u2265 1.00 | 1.90 | 0.90 |"
+                + " inference nchw 1x64x56x56 | 1 of 2 | miss |"),
+        text);
+    assertTrue(text.contains("| mean \u2265 2.50 | 1.90 | 0.90 |"), text);
+    assertTrue(text.contains("| 0.80 | 0.10 x plain Java loop | pass |"), text);
+  }
+
+  @Test
+  void moreThreadsMustNotBeSlower() {
+    String text =
+        goals(
+            Rows.ok("native AVX2", "32x64x56x56", 1, 10),
+            Rows.ok("native AVX2", "32x64x56x56", 2, 11),
+            Rows.ok("native AVX2", "1x64x56x56", 1, 10),
+            Rows.ok("native AVX2", "1x64x56x56", 2, 5));
+    assertTrue(
+        text.contains(
+            "| 2 | time on all threads against one | each \u2264 1.05 | 0.74 | 1.10 |"
+                + " inference nchw 32x64x56x56 | 1 of 2 | miss |"),
+        text);
+  }
+
+  @Test
+  void aCallFromJavaIsComparedWithBindingsAndJava() {
+    String text =
+        goals(
+            Rows.call("native AVX2", 64, 1),
+            Rows.call("Java backend", 64, 1.5),
+            Rows.call("ONNX Runtime", 64, 30),
+            Rows.call("oneDNN", 64, 2));
+    assertTrue(text.contains("each \u2265 20.00 | 30.00 | 30.00 | inference nc 1x64 |"), text);
+    assertTrue(text.contains("Java backend | each \u2265 1.00 | 1.50 | 1.50 |"), text);
+  }
+}
