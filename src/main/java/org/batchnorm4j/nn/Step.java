@@ -24,6 +24,22 @@ interface Step extends AutoCloseable {
     default void close() {}
   }
 
+  /** A runner that takes samples from anywhere in an array, and puts them anywhere. */
+  interface Anywhere extends Runner {
+    /** As the other, but from and to these indices. */
+    void run(float[] x, int xFrom, float[] y, int yFrom, int n);
+
+    @Override
+    default void run(float[] x, float[] y, int n) {
+      run(x, 0, y, 0, n);
+    }
+
+    /** Whether the samples may be put where they are taken from. */
+    default boolean worksInPlace() {
+      return false;
+    }
+  }
+
   /** A step that needs no memory of its own. */
   interface Pure extends Step, Runner {
     @Override

@@ -326,18 +326,18 @@ public final class BatchNormNative {
       @Cast("void*") long dresidual,
       @Cast("int64_t") long dresidualPitch);
 
-  /** Products of rows on the heap with a few weights; arrays are held until the call returns. */
+  /**
+   * Layers with few weights, one after another, on rows on the heap; arrays are held until the call
+   * returns. A layer is five numbers: in, out, relu, and the addresses of weight and bias.
+   */
   @CriticalRegion
   public static native int bn_dense(
       int isa,
       @Cast("int64_t") long rows,
-      @Cast("int64_t") long in,
-      @Cast("int64_t") long out,
+      @Cast("int64_t") long count,
+      @Cast("const bn_dense_layer*") long[] layers,
       @Cast("const float*") float[] x,
       @Cast("int64_t") long xAt,
-      @Cast("const float*") long weight,
-      @Cast("const float*") long bias,
-      int relu,
       @Cast("float*") float[] y,
       @Cast("int64_t") long yAt);
 }
