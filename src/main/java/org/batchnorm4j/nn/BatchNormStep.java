@@ -107,8 +107,14 @@ final class BatchNormStep implements Step {
       if (isa != null && (long) n * sample >= FEW && sample <= SLICE) {
         int slice = SLICE / sample;
         for (int i = 0; i < n; i += slice) {
-          int at = i * sample;
-          inNativeCode(isa, x, xFrom + at, y, yFrom + at, Math.min(slice, n - i));
+          long at = (long) i * sample;
+          inNativeCode(
+              isa,
+              x,
+              (xFrom + at) * Float.BYTES,
+              y,
+              (yFrom + at) * Float.BYTES,
+              Math.min(slice, n - i));
         }
       } else if (positions > 1) {
         overPlanes(x, xFrom, y, yFrom, n * channels);
@@ -117,7 +123,18 @@ final class BatchNormStep implements Step {
       }
     }
 
-    private void inNativeCode(Isa set, float[] x, int xFrom, float[] y, int yFrom, int n) {
+    @Override
+    public boolean runAt(long x, long y, int n) {
+      if (isa == null) {
+        return false;
+      }
+      inNativeCode(isa, null, x, null, y, n);
+      return true;
+    }
+
+    /** From the beginning of an array, or where there is none from address 0, in bytes. */
+    private void inNativeCode(
+        Isa set, float @Nullable [] x, long xBytes, float @Nullable [] y, long yBytes, int n) {
       long address = parameters.address();
       long row = (long) channels * Float.BYTES;
       long pitch = (long) channels * positions;
@@ -133,13 +150,13 @@ final class BatchNormStep implements Step {
               Activation.Kind.NONE.ordinal(),
               0,
               x,
-              (long) xFrom * Float.BYTES,
+              xBytes,
               pitch,
               null,
               0,
               0,
               y,
-              (long) yFrom * Float.BYTES,
+              yBytes,
               pitch,
               address,
               address + row,

@@ -138,7 +138,7 @@ public final class InferenceModel implements AutoCloseable {
         try {
           if (isFloats(x) && isFloats(out)) {
             run(w, n, (float[]) x.array(), from(x), (float[]) out.array(), from(out));
-          } else {
+          } else if (!runAt(w, n, x, out)) {
             inParts(w, n, x, out);
           }
         } finally {
@@ -151,6 +151,18 @@ public final class InferenceModel implements AutoCloseable {
       giveBack(w);
     }
     return out;
+  }
+
+  /** Where both lie outside the heap and something computes the whole network there. */
+  private static boolean runAt(Workspace w, int n, Tensor x, Tensor out) {
+    Step.Anywhere whole = w.whole();
+    return whole != null
+        && x.dtype() == DType.F32
+        && out.dtype() == DType.F32
+        && x.address() != 0
+        && out.address() != 0
+        && (whole.worksInPlace() || x.address() != out.address())
+        && whole.runAt(x.address(), out.address(), n);
   }
 
   /** Part by part, by way of the workspace. */

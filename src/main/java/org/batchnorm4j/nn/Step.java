@@ -34,6 +34,15 @@ interface Step extends AutoCloseable {
       run(x, 0, y, 0, n);
     }
 
+    /**
+     * The same of memory outside the heap, from address to address.
+     *
+     * @return false, without having done anything, if this runner cannot
+     */
+    default boolean runAt(long x, long y, int n) {
+      return false;
+    }
+
     /** Whether the samples may be put where they are taken from. */
     default boolean worksInPlace() {
       return false;

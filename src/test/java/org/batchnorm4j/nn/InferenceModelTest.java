@@ -230,6 +230,11 @@ class InferenceModelTest {
           System.arraycopy(values, 0, padded, 3, size);
           model.forward(70, padded, 3, padded, 3);
           assertArrayEquals(expected, Arrays.copyOfRange(padded, 3, 3 + size), what);
+          Tensor out = Tensor.zerosLike(x);
+          assertArrayEquals(expected, model.forward(x, out).toFloatArray(), what);
+          out.fill(0);
+          model.forward(Tensor.wrap(values, 0, batch(70, sample)), out);
+          assertArrayEquals(expected, out.toFloatArray(), what + ", to native memory");
           model.forward(x, x);
           assertArrayEquals(expected, x.toFloatArray(), what);
         }
