@@ -133,13 +133,23 @@ BN_API int bn_input_gradient(int isa, int threads, int dtype, int layout, int64_
                              const double* dot, double count, void* dx, int64_t dx_pitch,
                              void* dresidual, int64_t dresidual_pitch);
 
-/* y = x w + bias, or 0 where relu is not 0 and that is less than 0: rows of `in` values from x +
- * x_at on to rows of `out` values from y + y_at on. w is by input and then output; its rows, and
- * bias, are padded with zeros to a multiple of 16 outputs. For weights that fit the first-level
- * cache. Not on bn_scalar, nor where x and y overlap.
+/* y = x weight + bias, or 0 where relu is not 0 and that is less than 0. weight is by input and
+ * then output; its rows, and bias, are padded with zeros to a multiple of 16 outputs.
  */
-BN_API int bn_dense(int isa, int64_t rows, int64_t in, int64_t out, const float* x, int64_t x_at,
-                    const float* w, const float* bias, int relu, float* y, int64_t y_at);
+typedef struct bn_dense_layer {
+  int64_t in, out, relu;
+  const float *weight, *bias;
+} bn_dense_layer;
+
+/* The most values that a row has between layers, and that those have which are not alone. */
+#define BN_DENSE_WIDTH 128
+
+/* `count` layers, one after another: rows of as many values as the first one takes, from x + x_at
+ * on, to rows of as many as the last one gives, from y + y_at on. For weights that fit the
+ * first-level cache. Not on bn_scalar, nor where x and y overlap.
+ */
+BN_API int bn_dense(int isa, int64_t rows, int64_t count, const bn_dense_layer* layers,
+                    const float* x, int64_t x_at, float* y, int64_t y_at);
 
 #ifdef __cplusplus
 }

@@ -463,12 +463,16 @@ int bn_inference_from(int isa, int threads, int dtype, int layout, int64_t n, in
                       running_mean, running_var, weight, bias, eps);
 }
 
-int bn_dense(int isa, int64_t rows, int64_t in, int64_t out, const float* x, int64_t x_at,
-             const float* w, const float* bias, int relu, float* y, int64_t y_at) {
+int bn_dense(int isa, int64_t rows, int64_t count, const bn_dense_layer* layers, const float* x,
+             int64_t x_at, float* y, int64_t y_at) {
   constexpr int64_t kMost = int64_t{1} << 31;
-  bool ok = x != nullptr && w != nullptr && bias != nullptr && y != nullptr && rows >= 0 &&
-            in >= 0 && out >= 0 && x_at >= 0 && y_at >= 0 && rows < kMost && in < kMost &&
-            out < kMost && isa <= bn::best_isa();
+  bool ok = x != nullptr && y != nullptr && layers != nullptr && count > 0 && rows >= 0 &&
+            x_at >= 0 && y_at >= 0 && rows < kMost && isa <= bn::best_isa();
+  for (int64_t l = 0; ok && l < count; l++) {
+    int64_t in = layers[l].in, out = layers[l].out, most = count > 1 ? BN_DENSE_WIDTH : kMost - 1;
+    ok = in >= 0 && out >= 0 && in <= most && out <= most && layers[l].weight != nullptr &&
+         layers[l].bias != nullptr && (l == 0 || in == layers[l - 1].out);
+  }
   bn::Dense* dense = nullptr;
 #if defined(__x86_64__)
   if (ok && isa == bn_avx512) dense = bn::dense_avx512;
@@ -477,7 +481,7 @@ int bn_dense(int isa, int64_t rows, int64_t in, int64_t out, const float* x, int
   if (ok && isa == bn_neon) dense = bn::dense_neon;
 #endif
   if (dense == nullptr) return bn_bad_argument;
-  dense(rows, in, out, x + x_at, w, bias, relu != 0, y + y_at);
+  dense(rows, count, layers, x + x_at, y + y_at);
   return bn_ok;
 }
 

@@ -9,7 +9,7 @@ constexpr int kSums = 16;  // of 32 registers
 }  // namespace
 }  // namespace bn::avx512
 
-void bn::dense_avx512(int64_t rows, int64_t in, int64_t out, const float* x, const float* w,
-                      const float* bias, bool relu, float* y) {
-  avx512::dense(rows, in, out, x, w, bias, relu, y);
+void bn::dense_avx512(int64_t rows, int64_t count, const bn_dense_layer* layers, const float* x,
+                      float* y) {
+  avx512::dense(rows, count, layers, x, y);
 }

@@ -9,7 +9,7 @@ constexpr int kSums = 4;  // of 32 registers, four to a vector
 }  // namespace
 }  // namespace bn::neon
 
-void bn::dense_neon(int64_t rows, int64_t in, int64_t out, const float* x, const float* w,
-                    const float* bias, bool relu, float* y) {
-  neon::dense(rows, in, out, x, w, bias, relu, y);
+void bn::dense_neon(int64_t rows, int64_t count, const bn_dense_layer* layers, const float* x,
+                    float* y) {
+  neon::dense(rows, count, layers, x, y);
 }

@@ -92,6 +92,7 @@ class LoadingTest {
       System.out.println("first result after " + (System.nanoTime() - start) / 1_000_000 + " ms");
       System.out.println(Backends.describe());
       System.out.println("OpenBLAS " + isLoaded("openblas"));
+      System.out.println("JavaCPP's own library " + isLoaded("jnijavacpp"));
       new Linear(4, 3).forward(Tensor.zeros(2, 4));
       System.out.println("OpenBLAS after a product " + isLoaded("openblas"));
     }
@@ -101,7 +102,10 @@ class LoadingTest {
     }
   }
 
-  /** The goal is 150 ms on an idle machine; a loaded one is not to fail for it. */
+  /**
+   * The goal is 150 ms on an idle machine; a loaded one is not to fail for it. JavaCPP's own
+   * library is a good part of what it would take without care.
+   */
   @Test
   void theFirstResultComesSoonAndWithoutOpenBlas() throws Exception {
     int best = Integer.MAX_VALUE;
@@ -112,10 +116,11 @@ class LoadingTest {
               List.of("-Dorg.bytedeco.javacpp.cachedir=" + folder.resolve("cache" + i)));
       assertTrue(output.contains("native backend"), output);
       assertTrue(output.contains("OpenBLAS false"), output);
+      assertTrue(output.contains("JavaCPP's own library false"), output);
       assertTrue(output.contains("OpenBLAS after a product true"), output);
       best = Math.min(best, Integer.parseInt(output.split("first result after | ms")[1]));
     }
-    assertTrue(best < 1000, "first result after " + best + " ms");
+    assertTrue(best < 500, "first result after " + best + " ms");
   }
 
   @Test

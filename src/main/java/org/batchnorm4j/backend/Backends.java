@@ -1,6 +1,5 @@
 package org.batchnorm4j.backend;
 
-import java.lang.System.Logger;
 import java.lang.System.Logger.Level;
 import java.util.EnumSet;
 import java.util.Locale;
@@ -23,7 +22,6 @@ import org.jspecify.annotations.Nullable;
  * </ul>
  */
 public final class Backends {
-  private static final Logger LOG = System.getLogger(Backends.class.getName());
   private static final String ISA_PROPERTY = "org.batchnorm4j.isa";
   private static final String THREADS_PROPERTY = "org.batchnorm4j.threads";
 
@@ -115,10 +113,12 @@ public final class Backends {
     if (NativeLibrary.isLoaded()) {
       return nativeBackend();
     }
-    LOG.log(
-        Level.WARNING,
-        "batchnorm4j runs on its Java backend, because the native library does not load: {0}",
-        reason(NativeLibrary.failure()));
+    // A logger takes longer to get than the library to load: not before there is something to say.
+    System.getLogger(Backends.class.getName())
+        .log(
+            Level.WARNING,
+            "batchnorm4j runs on its Java backend, because the native library does not load: {0}",
+            reason(NativeLibrary.failure()));
     return javaBackend();
   }
 

@@ -2,6 +2,9 @@ package org.batchnorm4j.nn;
 
 import java.util.ArrayList;
 import java.util.List;
+import org.batchnorm4j.backend.Backends;
+import org.batchnorm4j.backend.Isa;
+import org.batchnorm4j.backend.NativeBackend;
 import org.batchnorm4j.tensor.DType;
 import org.batchnorm4j.tensor.Shape;
 import org.jspecify.annotations.Nullable;
@@ -108,6 +111,7 @@ final class Freezer {
   private Value freezeAll(List<Module> modules, Value x) {
     List<Module> layers = new ArrayList<>();
     modules.forEach(m -> flatten(m, layers));
+    List<SmallDenseStep.Layer> small = new ArrayList<>();
     Value value = x;
     for (int i = 0; i < layers.size(); i++) {
       Module next = i + 1 < layers.size() ? layers.get(i + 1) : null;
@@ -118,12 +122,17 @@ final class Freezer {
       if (layer instanceof Linear linear && SmallDenseStep.isFor(linear)) {
         boolean relu = behind instanceof ReLU;
         i += relu ? 1 : 0;
-        value = freezeSmall(linear, relu, value);
+        SmallDenseStep.Layer values = SmallDenseStep.Layer.of(linear, relu);
+        linear.close();
+        if (!SmallDenseStep.canFollow(small, values)) {
+          value = freezeSmall(small, value);
+        }
+        small.add(values);
       } else {
-        value = freeze(layer, value);
+        value = freeze(layer, freezeSmall(small, value));
       }
     }
-    return value;
+    return freezeSmall(small, value);
   }
 
   private static void flatten(Module module, List<Module> layers) {
@@ -147,7 +156,8 @@ final class Freezer {
       return new Value(x.buffer, shape);
     }
     if (layer instanceof Linear linear) {
-      Step step = new DenseStep(linear, rows(linear, x));
+      int rows = Math.toIntExact(x.shape.size() / linear.inFeatures());
+      Step step = new DenseStep(linear, rows);
       linear.close();
       return apply(step, x, shape);
     }
@@ -172,16 +182,17 @@ final class Freezer {
     return apply(new ModuleStep(layer, x.shape), x, shape);
   }
 
-  private Value freezeSmall(Linear linear, boolean relu, Value x) {
-    Shape shape = linear.outputShape(x.shape);
-    Step step = new SmallDenseStep(linear, rows(linear, x), relu, SmallDenseStep.bestIsa());
-    linear.close();
-    return apply(step, x, shape);
-  }
-
-  /** How many rows of its inputs a sample has. */
-  private static int rows(Linear linear, Value x) {
-    return Math.toIntExact(x.shape.size() / linear.inFeatures());
+  /** Makes one step of these layers, if there are any, and empties the list. */
+  private Value freezeSmall(List<SmallDenseStep.Layer> layers, Value x) {
+    if (layers.isEmpty()) {
+      return x;
+    }
+    int rows = Math.toIntExact(x.shape.size() / layers.get(0).in());
+    Isa isa = nativeIsa();
+    Step step = new SmallDenseStep(layers, rows, isa == Isa.SCALAR ? null : isa);
+    int out = layers.get(layers.size() - 1).out();
+    layers.clear();
+    return apply(step, x, x.shape.with(x.shape.rank() - 1, out));
   }
 
   private Value freezeBatchNorm(BatchNorm bn, Value x) {
@@ -196,9 +207,14 @@ final class Freezer {
           bn + " is " + bn.runningMean().dtype() + ", but an InferenceModel computes in F32");
     }
     int positions = Math.toIntExact(x.shape.size() / bn.numFeatures());
-    Value y = applyInPlace(new BatchNormStep(bn, positions), x);
+    Value y = applyInPlace(new BatchNormStep(bn, positions, nativeIsa()), x);
     bn.close();
     return y;
+  }
+
+  /** The instruction set that the switches allow to native code, or null without that. */
+  private static @Nullable Isa nativeIsa() {
+    return Backends.best() instanceof NativeBackend b ? b.isa() : null;
   }
 
   private Value freezeFunction(Elementwise function, Value x) {

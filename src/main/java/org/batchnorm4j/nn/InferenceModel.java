@@ -136,11 +136,10 @@ public final class InferenceModel implements AutoCloseable {
       try {
         out.acquire();
         try {
-          for (int done = 0; done < n; done += samples) {
-            int count = Math.min(samples, n - done);
-            x.read(x.offset() + (long) done * inputSize, w.input(), 0, count * inputSize);
-            w.run(count);
-            out.write(out.offset() + (long) done * outputSize, w.output(), 0, count * outputSize);
+          if (isFloats(x) && isFloats(out)) {
+            run(w, n, (float[]) x.array(), from(x), (float[]) out.array(), from(out));
+          } else if (!runAt(w, n, x, out)) {
+            inParts(w, n, x, out);
           }
         } finally {
           out.release();
@@ -152,6 +151,37 @@ public final class InferenceModel implements AutoCloseable {
       giveBack(w);
     }
     return out;
+  }
+
+  /** Where both lie outside the heap and something computes the whole network there. */
+  private static boolean runAt(Workspace w, int n, Tensor x, Tensor out) {
+    Step.Anywhere whole = w.whole();
+    return whole != null
+        && x.dtype() == DType.F32
+        && out.dtype() == DType.F32
+        && x.address() != 0
+        && out.address() != 0
+        && (whole.worksInPlace() || x.address() != out.address())
+        && whole.runAt(x.address(), out.address(), n);
+  }
+
+  /** Part by part, by way of the workspace. */
+  private void inParts(Workspace w, int n, Tensor x, Tensor out) {
+    for (int done = 0; done < n; done += samples) {
+      int count = Math.min(samples, n - done);
+      x.read(x.offset() + (long) done * inputSize, w.input(), 0, count * inputSize);
+      w.run(count);
+      out.write(out.offset() + (long) done * outputSize, w.output(), 0, count * outputSize);
+    }
+  }
+
+  private static boolean isFloats(Tensor t) {
+    return t.dtype() == DType.F32 && t.array() instanceof float[];
+  }
+
+  /** Where a tensor begins in its array. */
+  private static int from(Tensor t) {
+    return (int) (t.arrayBytes() / Float.BYTES);
   }
 
   /**
@@ -204,14 +234,24 @@ public final class InferenceModel implements AutoCloseable {
     }
     Workspace w = take();
     try {
-      for (int done = 0; done < n; done += samples) {
-        int count = Math.min(samples, n - done);
-        System.arraycopy(x, xFrom + done * inputSize, w.input(), 0, count * inputSize);
-        w.run(count);
-        System.arraycopy(w.output(), 0, out, outFrom + done * outputSize, count * outputSize);
-      }
+      run(w, n, x, xFrom, out, outFrom);
     } finally {
       giveBack(w);
+    }
+  }
+
+  /** The two parts are the same or do not overlap. */
+  private void run(Workspace w, int n, float[] x, int xFrom, float[] out, int outFrom) {
+    Step.Anywhere whole = w.whole();
+    if (whole != null && (x != out || xFrom != outFrom || whole.worksInPlace())) {
+      whole.run(x, xFrom, out, outFrom, n);
+      return;
+    }
+    for (int done = 0; done < n; done += samples) {
+      int count = Math.min(samples, n - done);
+      System.arraycopy(x, xFrom + done * inputSize, w.input(), 0, count * inputSize);
+      w.run(count);
+      System.arraycopy(w.output(), 0, out, outFrom + done * outputSize, count * outputSize);
     }
   }
 
@@ -276,6 +316,11 @@ public final class InferenceModel implements AutoCloseable {
 
     float[] output() {
       return buffers[out];
+    }
+
+    /** What computes the whole network in the caller's arrays, if something does. */
+    Step.@Nullable Anywhere whole() {
+      return runners.length == 1 && runners[0] instanceof Step.Anywhere all ? all : null;
     }
 
     void run(int n) {

@@ -1,81 +1,127 @@
 package org.batchnorm4j.nn;
 
-import org.batchnorm4j.backend.Backends;
+import java.util.List;
 import org.batchnorm4j.backend.Isa;
-import org.batchnorm4j.backend.NativeBackend;
 import org.batchnorm4j.backend.jni.BatchNormNative;
 import org.batchnorm4j.tensor.Tensor;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A Linear, and a ReLU behind it where there is one, whose weights stay in the cache, where a call
- * into OpenBLAS would take longer than the product. An output is its bias and then one fma for each
- * input, in order, in Java and in native code: the bits depend neither on that nor on the number of
- * rows.
+ * Linears one after another, with the ReLUs behind them, whose weights stay in the cache, where a
+ * call into OpenBLAS would take longer than the product. An output is its bias and then one fma for
+ * each input, in order, in Java and in native code: the bits depend neither on that nor on the
+ * number of rows.
  */
 final class SmallDenseStep implements Step {
   private static final int MOST_WEIGHTS = 1 << 14;
+
+  /** What a row may have at most between layers, {@code BN_DENSE_WIDTH} in the C header. */
+  private static final int WIDTH = 128;
 
   /** Products of one native call, which takes far less than a millisecond. */
   private static final int SLICE = 1 << 20;
 
   private static final int LANES = 16;
 
+  /**
+   * The values of a Linear.
+   *
+   * @param byInput weights by input and then output, so that the outputs of one input are
+   *     neighbours
+   * @param relu whether a ReLU follows
+   */
+  record Layer(int in, int out, float[][] byInput, float[] bias, boolean relu) {
+
+    /** A copy. */
+    static Layer of(Linear linear, boolean relu) {
+      int in = linear.inFeatures();
+      int out = linear.outFeatures();
+      float[] values = linear.weight().value().toFloatArray();
+      float[][] byInput = new float[in][out];
+      for (int i = 0; i < in; i++) {
+        for (int o = 0; o < out; o++) {
+          byInput[i][o] = values[o * in + i];
+        }
+      }
+      Parameter bias = linear.bias();
+      return new Layer(
+          in, out, byInput, bias == null ? new float[out] : bias.value().toFloatArray(), relu);
+    }
+
+    private int weights() {
+      return in * out;
+    }
+
+    private boolean isNarrow() {
+      return in <= WIDTH && out <= WIDTH;
+    }
+  }
+
+  private final List<Layer> layers;
   private final int in;
   private final int out;
+  private final int weights;
   private final int rowsPerSample;
-  private final boolean relu;
 
-  /** The instruction set of the native kernel, or null to compute in Java. */
+  /**
+   * The instruction set of the native kernel, which is none for SCALAR; null to compute in Java.
+   */
   private final @Nullable Isa isa;
 
-  /** By input and then output, so that the outputs of one input are neighbours. */
-  private final float[][] byInput;
+  /** The layers' parameters for native code: weights by input, then the bias, padded with zeros. */
+  private final Tensor parameters;
 
-  private final float[] bias;
-
-  /** {@link #byInput} and {@link #bias} for native code, padded with zeros. */
-  private final Tensor nativeWeight;
-
-  private final Tensor nativeBias;
+  /** What {@link BatchNormNative#bn_dense} takes. */
+  private final long[] described;
 
   static boolean isFor(Linear linear) {
     return (long) linear.inFeatures() * linear.outFeatures() <= MOST_WEIGHTS;
   }
 
-  /** The native kernel that the switches allow, or null. */
-  static @Nullable Isa bestIsa() {
-    return Backends.best() instanceof NativeBackend b && b.isa() != Isa.SCALAR ? b.isa() : null;
+  /** Whether a layer can be in one step with those before it. */
+  static boolean canFollow(List<Layer> before, Layer layer) {
+    int sum = layer.weights();
+    boolean narrow = layer.isNarrow();
+    for (Layer other : before) {
+      sum += other.weights();
+      narrow &= other.isNarrow();
+    }
+    return before.isEmpty() || narrow && sum <= MOST_WEIGHTS;
   }
 
   /**
-   * A step with the values of {@code linear}, copied.
+   * A step of layers that {@link #canFollow} one another.
    *
-   * @param rowsPerSample how many rows of {@code inFeatures} a sample has
-   * @param relu whether a ReLU follows, which this step does too
+   * @param rowsPerSample how many rows of the first layer's inputs a sample has
    */
-  SmallDenseStep(Linear linear, int rowsPerSample, boolean relu, @Nullable Isa isa) {
-    in = linear.inFeatures();
-    out = linear.outFeatures();
+  SmallDenseStep(List<Layer> layers, int rowsPerSample, @Nullable Isa isa) {
+    this.layers = List.copyOf(layers);
     this.rowsPerSample = rowsPerSample;
-    this.relu = relu;
     this.isa = isa;
-    float[] values = linear.weight().value().toFloatArray();
-    byInput = new float[in][out];
-    for (int i = 0; i < in; i++) {
-      for (int o = 0; o < out; o++) {
-        byInput[i][o] = values[o * in + i];
+    in = layers.get(0).in;
+    out = layers.get(layers.size() - 1).out;
+    weights = layers.stream().mapToInt(Layer::weights).sum();
+    parameters = Tensor.zeros(layers.stream().mapToLong(l -> (l.in + 1L) * pitch(l)).sum());
+    described = new long[layers.size() * 5];
+    int at = 0;
+    int entry = 0;
+    for (Layer layer : layers) {
+      described[entry++] = layer.in;
+      described[entry++] = layer.out;
+      described[entry++] = layer.relu ? 1 : 0;
+      described[entry++] = parameters.address() + (long) at * Float.BYTES;
+      for (float[] row : layer.byInput) {
+        parameters.write(at, row, 0, layer.out);
+        at += pitch(layer);
       }
+      described[entry++] = parameters.address() + (long) at * Float.BYTES;
+      parameters.write(at, layer.bias, 0, layer.out);
+      at += pitch(layer);
     }
-    Parameter b = linear.bias();
-    bias = b == null ? new float[out] : b.value().toFloatArray();
-    int pitch = (out + LANES - 1) / LANES * LANES;
-    nativeWeight = Tensor.zeros(in, pitch);
-    nativeBias = Tensor.zeros(pitch);
-    for (int i = 0; i < in; i++) {
-      nativeWeight.write((long) i * pitch, byInput[i], 0, out);
-    }
-    nativeBias.write(0, bias, 0, out);
+  }
+
+  private static int pitch(Layer layer) {
+    return (layer.out + LANES - 1) / LANES * LANES;
   }
 
   @Override
@@ -85,37 +131,32 @@ final class SmallDenseStep implements Step {
 
   @Override
   public void close() {
-    nativeWeight.close();
-    nativeBias.close();
+    parameters.close();
   }
 
-  private final class InNativeCode implements Runner {
+  private final class InNativeCode implements Anywhere {
     private final int isaNumber;
 
     InNativeCode(Isa isa) {
       isaNumber = isa.ordinal();
-      nativeWeight.acquire();
-      nativeBias.acquire();
+      parameters.acquire();
     }
 
     @Override
-    public void run(float[] x, float[] y, int n) {
+    public void run(float[] x, int xFrom, float[] y, int yFrom, int n) {
       int rows = n * rowsPerSample;
-      int slice = Math.max(1, SLICE / Math.max(1, in * out));
+      int slice = Math.max(1, SLICE / Math.max(1, weights));
       for (int r = 0; r < rows; r += slice) {
         int status =
             BatchNormNative.bn_dense(
                 isaNumber,
                 Math.min(slice, rows - r),
-                in,
-                out,
+                layers.size(),
+                described,
                 x,
-                (long) r * in,
-                nativeWeight.address(),
-                nativeBias.address(),
-                relu ? 1 : 0,
+                xFrom + (long) r * in,
                 y,
-                (long) r * out);
+                yFrom + (long) r * out);
         if (status != 0) {
           throw new IllegalStateException("the native library returned status " + status);
         }
@@ -124,26 +165,42 @@ final class SmallDenseStep implements Step {
 
     @Override
     public void close() {
-      nativeWeight.release();
-      nativeBias.release();
+      parameters.release();
     }
   }
 
-  private final class InJava implements Runner {
-    private final float[] sums = new float[out];
+  private final class InJava implements Anywhere {
+    /** For each layer, its outputs. */
+    private final float[][] sums = new float[layers.size()][];
+
+    InJava() {
+      for (int i = 0; i < sums.length; i++) {
+        sums[i] = new float[layers.get(i).out];
+      }
+    }
 
     @Override
-    public void run(float[] x, float[] y, int n) {
+    public void run(float[] x, int xFrom, float[] y, int yFrom, int n) {
       int rows = n * rowsPerSample;
       for (int r = 0; r < rows; r++) {
-        System.arraycopy(bias, 0, sums, 0, out);
-        for (int i = 0; i < in; i++) {
-          addProduct(x[r * in + i], byInput[i], sums);
+        float[] from = x;
+        int at = xFrom + r * in;
+        for (int i = 0; i < sums.length; i++) {
+          compute(layers.get(i), from, at, sums[i]);
+          from = sums[i];
+          at = 0;
         }
-        if (relu) {
-          clamp(sums);
-        }
-        System.arraycopy(sums, 0, y, r * out, out);
+        System.arraycopy(from, 0, y, yFrom + r * out, out);
+      }
+    }
+
+    private static void compute(Layer layer, float[] from, int at, float[] sums) {
+      System.arraycopy(layer.bias, 0, sums, 0, layer.out);
+      for (int i = 0; i < layer.in; i++) {
+        addProduct(from[at + i], layer.byInput[i], sums);
+      }
+      if (layer.relu) {
+        clamp(sums);
       }
     }
 

@@ -24,6 +24,31 @@ interface Step extends AutoCloseable {
     default void close() {}
   }
 
+  /** A runner that takes samples from anywhere in an array, and puts them anywhere. */
+  interface Anywhere extends Runner {
+    /** As the other, but from and to these indices. */
+    void run(float[] x, int xFrom, float[] y, int yFrom, int n);
+
+    @Override
+    default void run(float[] x, float[] y, int n) {
+      run(x, 0, y, 0, n);
+    }
+
+    /**
+     * The same of memory outside the heap, from address to address.
+     *
+     * @return false, without having done anything, if this runner cannot
+     */
+    default boolean runAt(long x, long y, int n) {
+      return false;
+    }
+
+    /** Whether the samples may be put where they are taken from. */
+    default boolean worksInPlace() {
+      return false;
+    }
+  }
+
   /** A step that needs no memory of its own. */
   interface Pure extends Step, Runner {
     @Override

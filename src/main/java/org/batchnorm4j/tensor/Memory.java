@@ -8,8 +8,6 @@ import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLong;
 import org.batchnorm4j.backend.jni.BatchNormNative;
 import org.batchnorm4j.backend.jni.NativeLibrary;
-import org.bytedeco.javacpp.BytePointer;
-import org.bytedeco.javacpp.Pointer;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -89,7 +87,7 @@ final class Memory {
       throw new OutOfMemoryError("no memory for a tensor of " + size + " bytes");
     }
     Block block = new Block(address);
-    ByteBuffer bytes = bytesAt(address, size);
+    ByteBuffer bytes = BatchNormNative.bn_buffer(address, size);
     // Views of a direct buffer keep it reachable, so its own reachability is that of all of them.
     CLEANER.register(bytes, block);
     return new Memory(typed(bytes, dtype), null, address, block, null, size > UNCOUNTED_BYTES);
@@ -103,11 +101,6 @@ final class Memory {
   /** Memory of the caller's on the heap: the elements, and the bytes before the first one. */
   static Memory wrap(Buffer elements, Object array, long bytes) {
     return new Memory(elements, array, bytes, null, null, false);
-  }
-
-  /** Bytes at an address, which must stay valid as long as the buffer is used. */
-  static ByteBuffer bytesAt(long address, long size) {
-    return new Window(address, size).asByteBuffer();
   }
 
   static Buffer typed(ByteBuffer bytes, DType dtype) {
@@ -216,16 +209,6 @@ final class Memory {
       if (a != 0) {
         BatchNormNative.bn_free(a);
       }
-    }
-  }
-
-  /** Gives JavaCPP an address it does not own. */
-  private static final class Window extends BytePointer {
-    Window(long address, long size) {
-      super((Pointer) null);
-      this.address = address;
-      this.limit = size;
-      this.capacity = size;
     }
   }
 }

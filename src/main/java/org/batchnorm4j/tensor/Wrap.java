@@ -6,6 +6,7 @@ import java.nio.ByteOrder;
 import java.nio.DoubleBuffer;
 import java.nio.FloatBuffer;
 import java.nio.ShortBuffer;
+import org.batchnorm4j.backend.jni.BatchNormNative;
 import org.batchnorm4j.backend.jni.NativeLibrary;
 import org.bytedeco.javacpp.BytePointer;
 import org.bytedeco.javacpp.DoublePointer;
@@ -35,8 +36,8 @@ final class Wrap {
       return Memory.wrap(
           elements, buffer.array(), ((long) buffer.arrayOffset() + buffer.position()) * unit);
     }
-    // Without the native library nothing needs addresses, and JavaCPP cannot tell them.
-    long address = NativeLibrary.isLoaded() ? new Pointer(view).address() : 0;
+    // Without the native library nothing needs addresses.
+    long address = NativeLibrary.isLoaded() ? BatchNormNative.bn_address(view) : 0;
     return Memory.wrap(elements, address, null);
   }
 
@@ -59,8 +60,7 @@ final class Wrap {
     checkSize(name, bytes, dtype, shape);
     long address = pointer.address() + pointer.position() * pointer.sizeof();
     checkAligned(name, address, dtype);
-    return Memory.wrap(
-        Memory.typed(Memory.bytesAt(address, bytes), dtype), address, new Lent(pointer));
+    return Memory.wrap(Memory.typed(pointer.asByteBuffer(), dtype), address, new Lent(pointer));
   }
 
   /**

@@ -2,6 +2,7 @@ package org.batchnorm4j.backend;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import java.io.File;
 import java.io.IOException;
@@ -11,6 +12,7 @@ import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
 import java.util.Locale;
+import org.batchnorm4j.backend.jni.NativeLibrary;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -57,6 +59,7 @@ class BackendsTest {
    */
   @Test
   void anInstructionSetIsTheMostThatIsUsed() throws Exception {
+    assumeTrue(NativeLibrary.isLoaded(), "the native library is switched off");
     Isa best = Collections.max(Backends.supportedIsas());
     for (Isa cap : Isa.values()) {
       Isa used =

@@ -219,9 +219,32 @@ class InferenceModelTest {
           new long[][] {{bn.numFeatures()}, {bn.numFeatures(), 1}, {bn.numFeatures(), 37}}) {
         Tensor x = PyTorch.random(1, batch(70, sample));
         float[] expected = bn.forward(x).toFloatArray();
+        float[] values = x.toFloatArray();
+        int size = values.length;
+        String what = bn + " " + Arrays.toString(sample);
         try (InferenceModel model = InferenceModel.of(bn, sample)) {
+          float[] padded = new float[size + 5];
+          model.forward(70, values, 0, padded, 3);
+          assertArrayEquals(expected, Arrays.copyOfRange(padded, 3, 3 + size), what);
+          assertEquals(0, padded[2] + padded[3 + size], what);
+          System.arraycopy(values, 0, padded, 3, size);
+          model.forward(70, padded, 3, padded, 3);
+          assertArrayEquals(expected, Arrays.copyOfRange(padded, 3, 3 + size), what);
+          Tensor out = Tensor.zerosLike(x);
+          assertArrayEquals(expected, model.forward(x, out).toFloatArray(), what);
+          out.fill(0);
+          model.forward(Tensor.wrap(values, 0, batch(70, sample)), out);
+          assertArrayEquals(expected, out.toFloatArray(), what + ", to native memory");
           model.forward(x, x);
-          assertArrayEquals(expected, x.toFloatArray(), bn + " " + Arrays.toString(sample));
+          assertArrayEquals(expected, x.toFloatArray(), what);
+        }
+        try (BatchNormStep inJava = new BatchNormStep(bn, size / 70 / (int) sample[0], null);
+            Step.Runner runner = inJava.newRunner(70)) {
+          float[] out = new float[size];
+          runner.run(values, out, 70);
+          assertArrayEquals(expected, out, what);
+        } catch (Exception e) {
+          throw new AssertionError(e);
         }
       }
     }

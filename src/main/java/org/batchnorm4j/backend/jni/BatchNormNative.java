@@ -1,18 +1,21 @@
 package org.batchnorm4j.backend.jni;
 
+import java.nio.Buffer;
+import java.nio.ByteBuffer;
 import org.bytedeco.javacpp.annotation.Cast;
 import org.bytedeco.javacpp.annotation.CriticalRegion;
 import org.bytedeco.javacpp.annotation.NoException;
 import org.bytedeco.javacpp.annotation.Platform;
+import org.bytedeco.javacpp.annotation.Raw;
 import org.jspecify.annotations.Nullable;
 
 /**
  * The C functions of {@code cpp/include/batchnorm4j.h}, one static native each: addresses in,
- * status out. No checks, no state; {@link NativeLibrary} loads it, {@code NativeBackend} is its
- * only caller but for memory and small products.
+ * status out; and direct buffers on native memory. No checks, no state; {@link NativeLibrary} loads
+ * it, {@code NativeBackend} is its only caller but for memory and small products.
  */
 @Platform(
-    include = "batchnorm4j.h",
+    include = {"batchnorm4j.h", "batchnorm4j_jni.h"},
     library = "jnibatchnorm4j",
     compiler = "cpp17",
     preload = "gomp@.1")
@@ -33,6 +36,13 @@ public final class BatchNormNative {
 
   /** Frees what {@link #bn_alloc} gave. */
   public static native void bn_free(@Cast("int64_t") long address);
+
+  /** A buffer on memory that stays valid as long as the buffer is used. */
+  @Raw(withEnv = true)
+  public static native ByteBuffer bn_buffer(long address, long bytes);
+
+  /** Where the first element of a direct buffer lies, whatever its position. */
+  public static native long bn_address(@Raw(withEnv = true) Buffer buffer);
 
   /** Runs a small problem on the given instruction set and compares it with known bits. */
   public static native int bn_self_test(int isa);
@@ -316,18 +326,18 @@ public final class BatchNormNative {
       @Cast("void*") long dresidual,
       @Cast("int64_t") long dresidualPitch);
 
-  /** Products of rows on the heap with a few weights; arrays are held until the call returns. */
+  /**
+   * Layers with few weights, one after another, on rows on the heap; arrays are held until the call
+   * returns. A layer is five numbers: in, out, relu, and the addresses of weight and bias.
+   */
   @CriticalRegion
   public static native int bn_dense(
       int isa,
       @Cast("int64_t") long rows,
-      @Cast("int64_t") long in,
-      @Cast("int64_t") long out,
+      @Cast("int64_t") long count,
+      @Cast("const bn_dense_layer*") long[] layers,
       @Cast("const float*") float[] x,
       @Cast("int64_t") long xAt,
-      @Cast("const float*") long weight,
-      @Cast("const float*") long bias,
-      int relu,
       @Cast("float*") float[] y,
       @Cast("int64_t") long yAt);
 }

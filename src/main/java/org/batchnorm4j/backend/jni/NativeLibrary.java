@@ -1,5 +1,8 @@
 package org.batchnorm4j.backend.jni;
 
+import java.io.File;
+import java.io.IOException;
+import java.net.URL;
 import org.bytedeco.javacpp.Loader;
 import org.jspecify.annotations.Nullable;
 
@@ -35,7 +38,7 @@ public final class NativeLibrary {
         return new UnsupportedOperationException("switched off by -D" + BACKEND_PROPERTY + "=java");
       }
       try {
-        Loader.load(BatchNormNative.class);
+        link();
         int abi = BatchNormNative.bn_abi_version();
         if (abi != ABI_VERSION) {
           return new UnsatisfiedLinkError(
@@ -59,6 +62,35 @@ public final class NativeLibrary {
       } catch (LinkageError | RuntimeException e) {
         return e;
       }
+    }
+
+    /**
+     * Unpacks the library from its jar and loads it. {@link Loader#load} would read annotations and
+     * load JavaCPP's own library, and take three times as long; here it is for all other cases: no
+     * jar, another system, a library that another class loader has loaded.
+     */
+    private static void link() {
+      String platform = Loader.getPlatform();
+      if (platform.startsWith("linux-")) {
+        try {
+          File library = unpack(platform.concat("/libjnibatchnorm4j.so"));
+          // It looks for it where it lies itself.
+          File openMp = unpack(platform.concat("/libgomp.so.1"));
+          if (library != null && openMp != null) {
+            System.load(library.getAbsolutePath());
+            return;
+          }
+        } catch (IOException | UnsatisfiedLinkError e) {
+          // Loader.load finds a way, or says what is wrong.
+        }
+      }
+      Loader.load(BatchNormNative.class);
+    }
+
+    /** The file in JavaCPP's cache, or null where it does not come from a jar. */
+    private static @Nullable File unpack(String name) throws IOException {
+      URL url = BatchNormNative.class.getResource(name);
+      return url == null || !url.getProtocol().equals("jar") ? null : Loader.cacheResource(url);
     }
   }
 }
