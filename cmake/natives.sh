@@ -1,18 +1,23 @@
 #!/usr/bin/env bash
-# Builds the native library for every platform this machine has a compiler for, and puts them where
-# the release profile makes classifier jars of them: target/natives/<platform>. What another machine
-# built, such as a Mac, is put there by hand or by CI, and stays.
+# Builds the native library for every platform this machine has a compiler for, those for Linux against
+# an older C library (cmake/sysroot.sh), and puts them where the release profile makes classifier jars
+# of them: target/natives/<platform>. What another machine built, such as a Mac, is put there by hand or
+# by CI, and stays.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 package=org/batchnorm4j/backend/jni
 
 build() {
-  mvn -q -B -Djavacpp.platform="$1" process-classes
+  mvn -q -B -Djavacpp.platform="$1" -Dnative.build="$PWD/target/release/$1" process-classes
   rm -rf "target/natives/$1"
   mkdir -p "target/natives/$1/$package"
   cp -R "target/classes/$package/$1" "target/natives/$1/$package/"
 }
 
+if [ "$(uname -s)" = Linux ]; then
+  cmake/sysroot.sh target/sysroot
+  export PATH=$PWD/target/sysroot/bin:$PATH
+fi
 case "$(uname -s)-$(uname -m)" in
   Linux-x86_64)
     build linux-x86_64
