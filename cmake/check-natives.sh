@@ -47,6 +47,8 @@ check_pe() {
 
 check_macho() {
   local machine=$1 bad
+  note="macOS, to be checked on a Mac"
+  command -v lipo >/dev/null || return 0
   lipo -archs "$library" | grep -qx "$machine" || complain "is not for $machine"
   bad=$(otool -L "$library" | awk 'NR > 1 { print $1 }' | others '@rpath/.*|/usr/lib/lib(System\.B|c\+\+\.1)\.dylib')
   [ -z "$bad" ] || complain "needs" $bad
