@@ -74,9 +74,12 @@ cp "$work"/app/target/app-1.jar "$work/all/"
 for jar in "$work"/all/*; do
   case $jar in *-linux-* | *-windows-* | *-macosx-*) ;; *) cp "$jar" "$work/plain/" ;; esac
 done
+unzip -Z1 "$work/all/batchnorm4j-$version.jar" | grep '^META-INF/versions/22/.*class' >/dev/null ||
+  fail "the jar was built without a JDK 22, and has nothing for MemorySegment"
 for class in $(unzip -Z1 "$work/all/batchnorm4j-$version.jar" '*.class'); do
   major=$(unzip -p "$work/all/batchnorm4j-$version.jar" "${class//\$/\\\$}" | od -An -j6 -N2 -t u1 | awk '{ print $1 * 256 + $2 }')
-  [ "$major" = 61 ] || fail "$class is of class file version $major, not Java 17's 61"
+  case $class in META-INF/versions/22/*) wanted=66 ;; *) wanted=61 ;; esac
+  [ "$major" = $wanted ] || fail "$class is of class file version $major, not $wanted"
 done
 
 # expect <regular expression> <where> <command ...>: what it prints.
