@@ -123,6 +123,19 @@ void expect_same(const Part& part, int dtype, int ahead, std::vector<char> Array
   }
 }
 
+template <class Make, class Plain, class Walked>
+void expect_same_parts(int dtype, int ahead, std::vector<char> Arrays::*input, Make make,
+                       Plain plain, Walked walked) {
+  for (const Part& part : kParts) {
+    for (int64_t off : {0, 3, 20}) {
+      auto at = [&](Arrays& m, int64_t first, int64_t channel, Extent extent, int64_t pitch) {
+        return make(m, off, first, channel, extent, pitch);
+      };
+      expect_same(part, dtype, ahead, input, at, plain, walked);
+    }
+  }
+}
+
 Normalize normalize_args(Arrays& m, int64_t off, int64_t at, int64_t channel, Extent extent,
                          int64_t pitch) {
   Normalize a = {};
@@ -191,31 +204,17 @@ void expect_same_rows(int dtype, Make make, Kernel kernel) {
 class Walks : public ::testing::TestWithParam<int> {};
 
 TEST_P(Walks, Normalize) {
-  for (const Part& part : kParts) {
-    for (int64_t off : {0, 3, 20}) {
-      auto make = [&](Arrays& m, int64_t at, int64_t channel, Extent extent, int64_t pitch) {
-        return normalize_args(m, off, at, channel, extent, pitch);
-      };
-      expect_same(
-          part, GetParam(), 0, &Arrays::a, make,
-          [](const bn::Kernels& k) { return k.normalize_nsc[bn_relu][true]; },
-          [](const bn::Kernels& k) { return k.normalize_ncs[bn_relu][true]; });
-    }
-  }
+  expect_same_parts(
+      GetParam(), 0, &Arrays::a, normalize_args,
+      [](const bn::Kernels& k) { return k.normalize_nsc[bn_relu][true]; },
+      [](const bn::Kernels& k) { return k.normalize_ncs[bn_relu][true]; });
 }
 
 TEST_P(Walks, Gradient) {
-  for (const Part& part : kParts) {
-    for (int64_t off : {0, 3, 20}) {
-      auto make = [&](Arrays& m, int64_t at, int64_t channel, Extent extent, int64_t pitch) {
-        return gradient_args(m, off, at, channel, extent, pitch);
-      };
-      expect_same(
-          part, GetParam(), 1, &Arrays::b, make,
-          [](const bn::Kernels& k) { return k.gradient_nsc[bn_leaky_relu][true][true]; },
-          [](const bn::Kernels& k) { return k.gradient_ncs[bn_leaky_relu][true][true]; });
-    }
-  }
+  expect_same_parts(
+      GetParam(), 1, &Arrays::b, gradient_args,
+      [](const bn::Kernels& k) { return k.gradient_nsc[bn_leaky_relu][true][true]; },
+      [](const bn::Kernels& k) { return k.gradient_ncs[bn_leaky_relu][true][true]; });
 }
 
 TEST_P(Walks, NormalizeRows) {
