@@ -8,7 +8,6 @@ import java.util.function.Predicate;
 import java.util.function.ToDoubleFunction;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
-import org.batchnorm4j.tensor.DType;
 
 /** How fast native is meant to be, and what of it was reached. */
 final class Goals {
@@ -86,7 +85,7 @@ final class Goals {
 
   /** Whether a cell is as fast as it should be against others: "pass", "miss", or "-". */
   static String mark(Heat heat) {
-    boolean fused = !heat.any().fusion().equals("none");
+    boolean fused = heat.isFused();
     double gain = heat.gainOver(fused ? LIBRARIES : RIVALS);
     return Double.isNaN(gain) ? "-" : gain >= (fused ? 2 : 1) ? "pass" : "miss";
   }
@@ -145,7 +144,7 @@ final class Goals {
         cells,
         "inference beyond L2, of limit",
         0.95,
-        is("inference").and(h -> bytes(h) > cache(2) * h.any().threads()),
+        is("inference").and(h -> h.bytes() > cache(2) * h.any().threads()),
         Heat::ofLimit);
     each(
         cells,
@@ -161,11 +160,7 @@ final class Goals {
         Heat::ofLimit);
 
     each(
-        all,
-        "fused against the libraries' best way",
-        2,
-        Goals::isFused,
-        h -> h.gainOver(LIBRARIES));
+        all, "fused against the libraries' best way", 2, Heat::isFused, h -> h.gainOver(LIBRARIES));
     at(
         all,
         "+ relu against the plain kernel's time",
@@ -194,7 +189,7 @@ final class Goals {
         "time with AVX2 against AVX-512 beyond L2",
         Kind.EACH_AT_MOST,
         1.15,
-        h -> bytes(h) > cache(2) * h.any().threads(),
+        h -> h.bytes() > cache(2) * h.any().threads(),
         h -> h.time("native AVX2") / h.time("native AVX-512"));
 
     Predicate<Heat> small = h -> h.any().group().equals("call") && h.any().shape().equals("1x64");
@@ -261,11 +256,7 @@ final class Goals {
   }
 
   private static boolean isPlain(Heat h) {
-    return h.any().fusion().equals("none") && h.any().dtype().equals("f32");
-  }
-
-  private static boolean isFused(Heat h) {
-    return !h.any().fusion().equals("none");
+    return !h.isFused() && h.any().dtype().equals("f32");
   }
 
   private static double rivals(Heat h) {
@@ -281,7 +272,7 @@ final class Goals {
   private static Heat plain(List<Heat> heats, Heat h, String dtype) {
     return heats.stream()
         .filter(o -> GROUPS.contains(o.any().group()))
-        .filter(o -> o.any().fusion().equals("none") && o.any().dtype().equals(dtype))
+        .filter(o -> !o.isFused() && o.any().dtype().equals(dtype))
         .filter(o -> o.any().shape().equals(h.any().shape()))
         .filter(o -> o.any().format().equals(h.any().format()))
         .filter(is(h.any().operation()))
@@ -289,15 +280,9 @@ final class Goals {
         .orElse(h);
   }
 
-  /** Of a tensor. */
-  private static double bytes(Heat h) {
-    return (double) h.any().elements()
-        * DType.valueOf(h.any().dtype().toUpperCase(Locale.ROOT)).bytes();
-  }
-
   /** Whether what the operation reads and writes exceeds the last cache. */
   private boolean large(Heat h) {
-    return bytes(h) * (h.any().operation().equals("backward") ? 3 : 2) > cache(3);
+    return h.bytes() * (h.any().operation().equals("backward") ? 3 : 2) > cache(3);
   }
 
   /** Bytes of a cache of the machine that ran; 1 GiB if it did not say. */

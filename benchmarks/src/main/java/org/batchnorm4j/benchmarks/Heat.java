@@ -1,9 +1,11 @@
 package org.batchnorm4j.benchmarks;
 
 import java.util.Comparator;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
 import java.util.function.Predicate;
+import org.batchnorm4j.tensor.DType;
 import org.jspecify.annotations.Nullable;
 
 /** A cell and all who raced in it, by name. */
@@ -12,7 +14,7 @@ record Heat(Results.Row any, Map<String, Results.Row> rows) {
   static final String JAVA = "Java backend";
 
   String label() {
-    String fusion = any.fusion().equals("none") ? "" : " + " + any.fusion().replace('_', ' ');
+    String fusion = isFused() ? " + " + any.fusion().replace('_', ' ') : "";
     String dtype = any.dtype().equals("f32") ? "" : " " + any.dtype();
     boolean rotates = any.buffers() > 1 && !any.group().equals(Plan.CALLERS);
     String cold = rotates ? " cold" : isWarmTwin() ? " warm" : "";
@@ -49,16 +51,17 @@ record Heat(Results.Row any, Map<String, Results.Row> rows) {
 
   /** How many times as fast as the fastest of some; NaN without one. */
   double gainOver(Set<String> names) {
-    Results.Row ours = ours();
-    Results.Row best = fastest(row -> names.contains(row.contender()));
-    return ours == null || best == null ? Double.NaN : best.microseconds() / ours.microseconds();
+    return gainOver(fastest(row -> names.contains(row.contender())));
   }
 
   /** How many times as fast as the fastest peer; NaN without one. */
   double gain() {
+    return gainOver(peer());
+  }
+
+  private double gainOver(Results.@Nullable Row other) {
     Results.Row ours = ours();
-    Results.Row peer = peer();
-    return ours == null || peer == null ? Double.NaN : peer.microseconds() / ours.microseconds();
+    return ours == null || other == null ? Double.NaN : other.microseconds() / ours.microseconds();
   }
 
   double gainOverJava() {
@@ -73,7 +76,16 @@ record Heat(Results.Row any, Map<String, Results.Row> rows) {
 
   /** Such as "training, fused". */
   String kind() {
-    return any.operation() + (any.fusion().equals("none") ? "" : ", fused");
+    return any.operation() + (isFused() ? ", fused" : "");
+  }
+
+  boolean isFused() {
+    return !any.fusion().equals("none");
+  }
+
+  /** Bytes of a tensor. */
+  double bytes() {
+    return (double) any.elements() * DType.valueOf(any.dtype().toUpperCase(Locale.ROOT)).bytes();
   }
 
   /** Whether it is only there to be compared with a cold one. */

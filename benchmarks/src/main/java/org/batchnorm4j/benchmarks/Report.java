@@ -14,7 +14,6 @@ import java.util.Objects;
 import java.util.Set;
 import java.util.TreeSet;
 import java.util.function.Function;
-import org.batchnorm4j.tensor.DType;
 
 /** Tables and plots of a run. Every cell that was measured is in them. */
 record Report(Results results) {
@@ -571,9 +570,7 @@ record Report(Results results) {
       if (group.equals(Plan.CALLERS) || group.equals(Plan.MEMORY)) {
         continue;
       }
-      double tensor =
-          heat.any().elements()
-              * DType.valueOf(heat.any().dtype().toUpperCase(Locale.ROOT)).bytes();
+      double tensor = heat.bytes();
       double gigabytes = tensor * tensors(heat.any().limit()) * 1e-3;
       double ours = heat.time(Objects.requireNonNull(heat.ours()).contender());
       point(series, "limit", tensor, gigabytes / heat.any().limitMicroseconds());
