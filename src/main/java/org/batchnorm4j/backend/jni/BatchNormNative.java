@@ -12,7 +12,7 @@ import org.jspecify.annotations.Nullable;
 /**
  * The C functions of {@code cpp/include/batchnorm4j.h}, one static native each: addresses in,
  * status out; and direct buffers on native memory. No checks, no state; {@link NativeLibrary} loads
- * it, {@code NativeBackend} is its only caller but for memory and small products.
+ * it. Its callers are {@code NativeBackend}, tensors' memory and the steps of a frozen network.
  */
 @Platform(
     include = {"batchnorm4j.h", "batchnorm4j_jni.h"},
