@@ -35,9 +35,12 @@ int64_t channels_per_tile(const Plan& plan) {
   if (workers > 1 && plan.extent.c < 4 * workers) return 0;
   // A page of every sample at a time, so that short rows do not cost a page walk each.
   int64_t by_page = ceil_div(kPage, std::max<int64_t>(row, 1));
+  // And as many chunks as are summed together.
+  int64_t by_block = ceil_div(16, plan.chunks());
   int64_t by_cache = std::max<int64_t>(l2_bytes() / 2 / std::max<int64_t>(channel, 1), 1);
   int64_t by_workers = std::max<int64_t>(plan.extent.c / (4 * workers), 1);
-  int64_t most = std::min({by_page, by_cache, workers > 1 ? by_workers : plan.extent.c});
+  int64_t most =
+      std::min({std::max(by_page, by_block), by_cache, workers > 1 ? by_workers : plan.extent.c});
   // So many lie all alike in lines.
   int64_t alike = kLanes / std::gcd(plan.extent.s, kLanes);
   return most < alike ? most : most / alike * alike;

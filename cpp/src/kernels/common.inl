@@ -53,10 +53,18 @@ BN_INLINE Sums<E> operator+(Sums<E> x, Sums<E> y) {
   return {x.a + y.a, x.b + y.b};
 }
 
+// fold() of 16 rows of 16 values.
+template <class E>
+BN_INLINE Vec<E> fold_rows(const E* rows) {
+  E sums[16];
+  for (int l = 0; l < 16; l++) sums[l] = fold(load(rows + 16 * l));
+  return load(sums);
+}
+
 // Channels first: the n values of a chunk are contiguous. add(i, count, sums) adds the terms of
 // values i, i + 1, ... to lanes 0, 1, ...
-template <class E, class Add>
-BN_INLINE Sums<E> reduce_run(int64_t n, Add add) {
+template <class E, class N, class Add>
+BN_INLINE Sums<E> reduce_run(N n, Add add) {
   Sums<E> sums = {splat(E(0)), splat(E(0))};
   for_lanes(n, [&](int64_t i, auto count) { add(i, count, sums); });
   return sums;
@@ -95,14 +103,10 @@ BN_INLINE void reduce_rows(int64_t n, int64_t width, E* lanes, Add add, Sink sin
   });
 }
 
-// Values [r0, r0 + n) of a channel, contiguous: where they lie if that is so, else copied to
-// buffer.
+// Channels first: n values of a channel, from value i of a sample on, at p, that are not
+// contiguous: copied to buffer.
 template <class S>
-BN_INLINE const S* run_at(const S* channel, int64_t pitch, int64_t s, int64_t r0, int64_t n,
-                          S* buffer) {
-  int64_t sample = r0 / s, i = r0 - sample * s;
-  const S* p = channel + sample * pitch + i;
-  if (i + n <= s || pitch == s) return p;
+BN_INLINE const S* gather(const S* p, int64_t pitch, int64_t s, int64_t i, int64_t n, S* buffer) {
   for (int64_t done = 0; done < n;) {
     int64_t take = min(s - i, n - done);
     Vec<Element<S>> zero = splat(Element<S>(0));
@@ -114,9 +118,90 @@ BN_INLINE const S* run_at(const S* channel, int64_t pitch, int64_t s, int64_t r0
       store(buffer + done, take, load(p, take, zero));
     }
     done += take;
-    sample++;
+    p += pitch - i;
     i = 0;
-    p = channel + sample * pitch;
   }
   return buffer;
+}
+
+// The sums of up to 16 chunks, of one channel or of several, lane by lane: what is done once a
+// chunk is done for all of them in vectors. Chunk l is number q[l] of channel c[l] and has n[l]
+// values.
+template <class E>
+struct Block {
+  int64_t count = 0, c[16], q[16];
+  double n[16];
+  alignas(64) E a[16 * 16], b[16 * 16];
+
+  // Those of chunks [count, 16) are 0.
+  Sums<E> sums() {
+    for (int64_t l = count; l < 16; l++) {
+      store(a + 16 * l, splat(E(0)));
+      store(b + 16 * l, splat(E(0)));
+    }
+    return {fold_rows(a), fold_rows(b)};
+  }
+};
+
+// kChunk, as a constant.
+struct Full {
+  constexpr operator int64_t() const { return kChunk; }
+};
+
+// Channels first: calls sum(l, c, p, n) for each chunk [q0, q1) of channels [c0, c1), which gives
+// the sums of its n values at p[0], p[1], ... by lanes, as chunk l of a block; and done(block) for
+// every 16 chunks and for the rest.
+template <class S, int arrays, class Sum, class Done>
+BN_INLINE void for_chunks(const Extent& e, const Data (&array)[arrays], int64_t c0, int64_t c1,
+                          int64_t q0, int64_t q1, Sum sum, Done done) {
+  S copies[arrays][kChunk];
+  Block<Element<S>> block;
+  // The samples of an only channel are one.
+  bool joined = true;
+  for (const Data& a : array) joined = joined && a.pitch == e.s;
+  const int64_t s = joined ? e.values() : e.s;
+  // Where samples are shorter than chunks the same chunk of the next channel is nearer than the
+  // next chunk of this one.
+  const bool across = s < kChunk;
+  const int64_t step = across ? e.s : kChunk;
+  for (int64_t c = c0, q = q0; c < c1 && q < q1;) {
+    int64_t r0 = q * kChunk, n = min(kChunk, e.values() - r0), sample = r0 / s, i = r0 - sample * s;
+    // Chunks that lie alike, a step apart.
+    bool whole = i + n <= s;
+    int64_t alike = across ? c1 - c : whole && n == kChunk ? min(q1 - q, (s - i) / kChunk) : 1;
+    alike = min(alike, 16 - block.count);
+    const S* at[arrays];
+#pragma GCC unroll 3
+    for (int k = 0; k < arrays; k++) {
+      at[k] = (const S*)array[k].p + sample * array[k].pitch + c * e.s + i;
+    }
+    for (int64_t end = block.count + alike; block.count < end; block.count++) {
+      int64_t l = block.count;
+      block.c[l] = c;
+      block.q[l] = q;
+      block.n[l] = (double)n;
+      const S* p[arrays];
+#pragma GCC unroll 3
+      for (int k = 0; k < arrays; k++) {
+        p[k] = whole ? at[k] : gather(at[k], array[k].pitch, s, i, n, copies[k]);
+        at[k] += step;
+      }
+      Sums<Element<S>> sums = n == kChunk ? sum(l, c, p, Full{}) : sum(l, c, p, n);
+      store(block.a + 16 * l, sums.a);
+      store(block.b + 16 * l, sums.b);
+      c += across;
+      q += !across;
+    }
+    if (across && c == c1) {
+      c = c0;
+      q++;
+    } else if (!across && q == q1) {
+      q = q0;
+      c++;
+    }
+    if (block.count == 16 || c == c1 || q == q1) {
+      done(block);
+      block.count = 0;
+    }
+  }
 }

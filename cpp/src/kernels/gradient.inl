@@ -14,31 +14,31 @@ template <class S, int act>
 void sums_ncs(const Gradient& a, int64_t c0, int64_t c1, int64_t q0, int64_t q1, double* g,
               double* dot) {
   using E = Element<S>;
-  S dy_buffer[kChunk], x_buffer[kChunk], y_buffer[kChunk];
+  constexpr int inputs = act == kIdentity ? 2 : 3;
   Vec<E> slope = splat((E)a.slope);
-  const Extent& e = a.extent;
-  for (int64_t c = c0; c < c1; c++) {
+  auto sum = [&](int64_t, int64_t c, const S* const* p, auto n) BN_ALWAYS {
     Vec<E> mean = splat(((const E*)a.mean)[c]), low = splat(((const E*)a.mean_low)[c]);
-    int64_t at = c * e.s;
-    double g_c = 0, dot_c = 0;
-    for (int64_t q = q0; q < q1; q++) {
-      int64_t r0 = q * kChunk, n = min(kChunk, e.values() - r0);
-      const S* dy = run_at((const S*)a.dy.p + at, a.dy.pitch, e.s, r0, n, dy_buffer);
-      const S* x = run_at((const S*)a.x.p + at, a.x.pitch, e.s, r0, n, x_buffer);
-      const S* y =
-          act == kIdentity ? dy : run_at((const S*)a.y.p + at, a.y.pitch, e.s, r0, n, y_buffer);
-      Sums<E> sums = reduce_run<E>(n, [&](int64_t i, auto count, Sums<E>& s) {
-        Vec<E> gi = masked<S, act>(dy + i, y + i, count, slope);
-        s.a = s.a + gi;
-        s.b = fma(gi, (load(x + i, count, mean) - mean) - low, s.b);
-      });
-      double g_q = fold(sums.a), dot_q = fold(sums.b);
-      g_c = q == q0 ? g_q : g_c + g_q;
-      dot_c = q == q0 ? dot_q : dot_c + dot_q;
+    const S *dy = p[0], *x = p[1], *y = p[inputs - 1];
+    return reduce_run<E>(n, [&](int64_t i, auto count, Sums<E>& s) {
+      Vec<E> gi = masked<S, act>(dy + i, y + i, count, slope);
+      s.a = s.a + gi;
+      s.b = fma(gi, (load(x + i, count, mean) - mean) - low, s.b);
+    });
+  };
+  auto done = [&](Block<E>& block) {
+    Sums<E> sums = block.sums();
+    double g_q[16], dot_q[16];
+    store(g_q, widen(sums.a));
+    store(dot_q, widen(sums.b));
+    for (int64_t l = 0; l < block.count; l++) {
+      int64_t i = block.c[l] - c0;
+      bool first = block.q[l] == q0;
+      g[i] = first ? g_q[l] : g[i] + g_q[l];
+      dot[i] = first ? dot_q[l] : dot[i] + dot_q[l];
     }
-    g[c - c0] = g_c;
-    dot[c - c0] = dot_c;
-  }
+  };
+  const Data arrays[] = {a.dy, a.x, a.y};
+  for_chunks<S>(a.extent, (const Data(&)[inputs])arrays, c0, c1, q0, q1, sum, done);
 }
 
 template <class S, int act>

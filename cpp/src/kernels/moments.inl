@@ -10,10 +10,11 @@ BN_INLINE Vec<double> multiply_add(Vec<double> x, double y, Vec<double> z) {
   return fma(x, splat(y), z);
 }
 
-// Sums of a chunk about a shift k, made into its moments about the channel's first value.
-template <class V>
-BN_INLINE void chunk_moments(V k, V first, V s1, V s2, double n, V* mean, V* m2) {
-  V dm = s1 * (1 / n);
+// Sums of a chunk about a shift k, made into its moments about the channel's first value; per_value
+// is 1 / n.
+template <class V, class N>
+BN_INLINE void chunk_moments(V k, V first, V s1, V s2, N per_value, V* mean, V* m2) {
+  V dm = s1 * per_value;
   *m2 = clamp0(fnma(s1, dm, s2));
   *mean = (k - first) + dm;
 }
@@ -37,7 +38,7 @@ static void wide_moments(const E* v, int64_t n, double first, double* mean, doub
     s.a = s.a + d;
     s.b = fma(d, d, s.b);
   });
-  chunk_moments(k, first, fold(sums.a), fold(sums.b), (double)n, mean, m2);
+  chunk_moments(k, first, fold(sums.a), fold(sums.b), 1 / (double)n, mean, m2);
 }
 
 BN_INLINE bool in_range(double, double) { return true; }
@@ -55,49 +56,64 @@ BN_INLINE int64_t head_of(int64_t n) {
   return h;
 }
 
+// Replaces the moments of those chunks of a block that float cannot hold.
 template <class S>
-BN_INLINE void run_moments(const S* v, int64_t n, double first, double* mean, double* m2) {
+static void mend_block(const Extent& e, const S* x, int64_t pitch, const Block<Element<S>>& block,
+                       Sums<Element<S>> sums, const Element<S>* first, double* mean, double* m2) {
   using E = Element<S>;
-  Vec<E> zero = splat(E(0));
-  int64_t h = head_of(n);
-  E k = fold(h == 16 ? load(v) : load(v, h, zero)) * (E(1) / (E)h);
-  Vec<E> kv = splat(k);
-  Sums<E> sums = reduce_run<E>(n, [&](int64_t i, auto count, Sums<E>& s) {
-    Vec<E> d = load(v + i, count, kv) - kv;
-    s.a = s.a + d;
-    s.b = fma(d, d, s.b);
-  });
-  E s1 = fold(sums.a), s2 = fold(sums.b);
-  if (in_range(s1, s2)) {
-    chunk_moments<double>(k, first, s1, s2, (double)n, mean, m2);
-  } else {
-    E wide[kChunk];
-    for_lanes(n, [&](int64_t i, auto count) { store(wide + i, count, load(v + i, count, zero)); });
-    wide_moments(wide, n, first, mean, m2);
+  E s1[16], s2[16], values[kChunk];
+  store(s1, sums.a);
+  store(s2, sums.b);
+  for (int64_t l = 0; l < block.count; l++) {
+    if (in_range(s1[l], s2[l])) continue;
+    int64_t r0 = block.q[l] * kChunk, n = (int64_t)block.n[l];
+    for (int64_t r = 0; r < n; r++) {
+      int64_t sample = (r0 + r) / e.s, i = (r0 + r) % e.s;
+      values[r] = value_at(x + sample * pitch + block.c[l] * e.s + i);
+    }
+    wide_moments(values, n, first[l], mean + l, m2 + l);
   }
 }
 
 template <class S>
 void moments_ncs(const Extent& e, Data x, int64_t c0, int64_t c1, int64_t q0, int64_t q1,
                  double* mean, double* m2) {
-  S buffer[kChunk];
-  for (int64_t c = c0; c < c1; c++) {
-    const S* channel = (const S*)x.p + c * e.s;
-    double first = value_at(channel), mean_c = 0, m2_c = 0;
-    for (int64_t q = q0; q < q1; q++) {
-      int64_t r0 = q * kChunk, n = min(kChunk, e.values() - r0);
-      double mean_q, m2_q;
-      run_moments(run_at(channel, x.pitch, e.s, r0, n, buffer), n, first, &mean_q, &m2_q);
+  using E = Element<S>;
+  Vec<E> zero = splat(E(0));
+  E shift[16] = {}, first[16] = {};
+  auto sum = [&](int64_t l, int64_t c, const S* const* p, auto n) BN_ALWAYS {
+    int64_t h = head_of(n);
+    const S* v = p[0];
+    shift[l] = fold(h == 16 ? load(v) : load(v, h, zero)) * (E(1) / (E)h);
+    store(first + l, 1, load((const S*)x.p + c * e.s, 1, zero));
+    Vec<E> k = splat(shift[l]);
+    return reduce_run<E>(n, [&](int64_t i, auto count, Sums<E>& s) {
+      Vec<E> d = load(v + i, count, k) - k;
+      s.a = s.a + d;
+      s.b = fma(d, d, s.b);
+    });
+  };
+  auto done = [&](Block<E>& block) {
+    Sums<E> sums = block.sums();
+    Vec<double> mean_v, m2_v;
+    chunk_moments(widen(load(shift)), widen(load(first)), widen(sums.a), widen(sums.b),
+                  splat(1.0) / load(block.n, block.count, splat(1.0)), &mean_v, &m2_v);
+    double mean_q[16], m2_q[16];
+    store(mean_q, mean_v);
+    store(m2_q, m2_v);
+    if (!all_in_range(sums.b))
+      mend_block(e, (const S*)x.p, x.pitch, block, sums, first, mean_q, m2_q);
+    for (int64_t l = 0; l < block.count; l++) {
+      int64_t i = block.c[l] - c0, q = block.q[l];
       if (q == q0) {
-        mean_c = mean_q;
-        m2_c = m2_q;
+        mean[i] = mean_q[l];
+        m2[i] = m2_q[l];
       } else {
-        merge((double)((q - q0) * kChunk), &mean_c, &m2_c, (double)n, mean_q, m2_q);
+        merge((double)((q - q0) * kChunk), mean + i, m2 + i, block.n[l], mean_q[l], m2_q[l]);
       }
     }
-    mean[c - c0] = mean_c;
-    m2[c - c0] = m2_c;
-  }
+  };
+  for_chunks<S, 1>(e, {x}, c0, c1, q0, q1, sum, done);
 }
 
 // The shift of 16 channels: the mean of the first h rows.
@@ -155,7 +171,7 @@ void moments_nsc(const Extent& e, Data x, int64_t c0, int64_t c1, int64_t q0, in
       auto sink = [&](int64_t c, auto count, Sums<E> s) {
         Vec<double> k = widen(load(shift + c));
         Vec<double> first_c = widen(load(first + c, count, zero)), mean_q, m2_q;
-        chunk_moments(k, first_c, widen(s.a), widen(s.b), (double)n, &mean_q, &m2_q);
+        chunk_moments(k, first_c, widen(s.a), widen(s.b), 1 / (double)n, &mean_q, &m2_q);
         if (!all_in_range(s.b)) mend(first + c, rows + c, pitch, n, count, s, &mean_q, &m2_q);
         if (q > q0) {
           Vec<double> mean_c = load(mean_s + c, count, splat(0.0));

@@ -82,12 +82,12 @@ BN_INLINE Channel<E, k> head(int64_t n, Channel<E, k> x, Channel<E, k> rest) {
   return rest;
 }
 
-// Channels first: values [f, end) of sample n, counted through the channels. f is of channel c,
-// whose per-channel values are `channel`; lanes are those of the next `ready` values. Lines begin
-// at value `line`, and one more at every kLine.
+// Channels first: values [f, end) of samples [n, n + rows), counted through the channels. f is of
+// channel c, whose per-channel values are `channel`; lanes are those of the next `ready` values.
+// Lines begin at value `line`, and one more at every kLine.
 template <class Values>
 struct Run {
-  int64_t n, c, f, end, line, ready;
+  int64_t n, rows, c, f, end, line, ready;
   Values channel, lanes;
 };
 
@@ -134,8 +134,10 @@ BN_INLINE int64_t together(Run<Values>* runs, int64_t count, int64_t s, At chann
   constexpr int64_t kTurn = 2 * line;
   for (int64_t j = 0; j + line <= all; j += kTurn) {
     for (int64_t i = 0; i < count; i++) {
-      for (int64_t f = j; f < min(j + kTurn, all); f += 16) {
-        row(runs[i].n, runs[i].f + f, All{}, runs[i].lanes);
+      for (int64_t n = runs[i].n; n < runs[i].n + runs[i].rows; n++) {
+        for (int64_t f = j; f < min(j + kTurn, all); f += 16) {
+          row(n, runs[i].f + f, All{}, runs[i].lanes);
+        }
       }
     }
   }
@@ -144,10 +146,12 @@ BN_INLINE int64_t together(Run<Values>* runs, int64_t count, int64_t s, At chann
     int64_t done = all;
     if (all < line) {
       if (run.ready >= line) continue;
-      if (line > 16 && run.ready == 16) {
-        row(run.n, run.f, All{}, run.lanes);
-      } else {
-        row(run.n, run.f, run.ready, run.lanes);
+      for (int64_t n = run.n; n < run.n + run.rows; n++) {
+        if (line > 16 && run.ready == 16) {
+          row(n, run.f, All{}, run.lanes);
+        } else {
+          row(n, run.f, run.ready, run.lanes);
+        }
       }
       done = run.ready;
     }
@@ -165,21 +169,26 @@ BN_INLINE int64_t together(Run<Values>* runs, int64_t count, int64_t s, At chann
 }
 
 // Calls row(n, f, count, channel values) for the values [f0, f1) of samples [n0, n1): 16 at a time,
-// fewer at the end and, where y is to be streamed, before its first line. Several
-// samples, or parts of one, are taken side by side.
+// fewer at the end and, where y is to be streamed, before its first line. Several samples, or parts
+// of one, are taken side by side; samples whose lines begin alike share what is made ready.
 template <class S, class At, class Row>
 BN_INLINE void for_runs(int64_t streams, int64_t s, Out y, bool past, int64_t n0, int64_t n1,
                         int64_t f0, int64_t f1, At channel, Row row) {
   constexpr int64_t kLeast = 256;  // values that are worth a run
+  constexpr int64_t kShort =
+      256;  // values of a channel that are not worth making ready for one row
   constexpr int64_t line = kLine<S>;
   int64_t samples = n1 - n0, length = f1 - f0;
-  int64_t parts = max(min(streams / samples, length / kLeast), 1);
+  bool alike = !past || y.pitch % line == 0;
+  int64_t rows = alike ? min(samples, streams == 1 && s < kShort ? 4 : streams) : 1;
+  int64_t wanted = max(streams / rows, 1), groups = (samples + rows - 1) / rows;
+  int64_t parts = max(min(wanted / groups, length / kLeast), 1);
   int64_t part = (length / parts + line - 1) / line * line;
   Run<decltype(channel(0))> runs[kStreams];
   int64_t count = 0;
-  for (int64_t next = 0; next < samples * parts || count > 0;) {
-    while (count < streams && next < samples * parts) {
-      int64_t n = n0 + next / parts, i = next % parts;
+  for (int64_t next = 0; next < groups * parts || count > 0;) {
+    while (count < wanted && next < groups * parts) {
+      int64_t n = n0 + next / parts * rows, i = next % parts;
       next++;
       // Parts end where a line does.
       int64_t first = f0 + (past ? until_line((S*)y.p + n * y.pitch + f0) : 0);
@@ -187,9 +196,9 @@ BN_INLINE void for_runs(int64_t streams, int64_t s, Out y, bool past, int64_t n0
       int64_t end = i == parts - 1 ? f1 : min(first + (i + 1) * part, f1);
       if (f == end) continue;
       auto& run = runs[count];
-      run = {n, f / s, f, end, first, 0, channel(f / s), {}};
+      run = {n, min(rows, n1 - n), f / s, f, end, first, 0, channel(f / s), {}};
       prepare<line>(run, s, channel);
-      if (streams == 1) {
+      if (wanted == 1 && rows == 1) {
         alone<line>(run, s, channel, row);
       } else {
         count++;

@@ -66,6 +66,28 @@ BN_INLINE float fold(Vec<float> x) {
   q = _mm_add_ps(q, _mm_movehl_ps(q, q));
   return _mm_cvtss_f32(_mm_add_ss(q, _mm_movehdup_ps(q)));
 }
+// All rows at once: lanes 8, 4, 2 and 1 apart are added, as in fold, while the sums of two rows, of
+// four, eight and sixteen move into one register.
+BN_INLINE Vec<float> fold_rows(const float* rows) {
+  __m512 r[16];
+  for (int i = 0; i < 16; i++) r[i] = _mm512_loadu_ps(rows + 16 * i);
+  for (int i = 0; i < 8; i++) {
+    r[i] = _mm512_add_ps(_mm512_shuffle_f32x4(r[2 * i], r[2 * i + 1], 0x44),
+                         _mm512_shuffle_f32x4(r[2 * i], r[2 * i + 1], 0xee));
+  }
+  for (int i = 0; i < 4; i++) {
+    r[i] = _mm512_add_ps(_mm512_shuffle_f32x4(r[2 * i], r[2 * i + 1], 0x88),
+                         _mm512_shuffle_f32x4(r[2 * i], r[2 * i + 1], 0xdd));
+  }
+  for (int i = 0; i < 2; i++) {
+    r[i] = _mm512_add_ps(_mm512_shuffle_ps(r[2 * i], r[2 * i + 1], 0x44),
+                         _mm512_shuffle_ps(r[2 * i], r[2 * i + 1], 0xee));
+  }
+  r[0] = _mm512_add_ps(_mm512_shuffle_ps(r[0], r[1], 0x88), _mm512_shuffle_ps(r[0], r[1], 0xdd));
+  // Row 4 * i + j is now in lane 4 * j + i.
+  const __m512i order = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
+  return {_mm512_permutexvar_ps(order, r[0])};
+}
 
 // ---- double
 
@@ -134,6 +156,27 @@ BN_INLINE double fold(Vec<double> x) {
   __m256d q = _mm256_add_pd(_mm512_castpd512_pd256(e), _mm512_extractf64x4_pd(e, 1));
   __m128d d = _mm_add_pd(_mm256_castpd256_pd128(q), _mm256_extractf128_pd(q, 1));
   return _mm_cvtsd_f64(_mm_add_sd(d, _mm_unpackhi_pd(d, d)));
+}
+// The same for eight rows.
+BN_INLINE __m512d fold_eight(const double* rows) {
+  __m512d r[8];
+  for (int i = 0; i < 8; i++) {
+    r[i] = _mm512_add_pd(_mm512_loadu_pd(rows + 16 * i), _mm512_loadu_pd(rows + 16 * i + 8));
+  }
+  for (int i = 0; i < 4; i++) {
+    r[i] = _mm512_add_pd(_mm512_shuffle_f64x2(r[2 * i], r[2 * i + 1], 0x44),
+                         _mm512_shuffle_f64x2(r[2 * i], r[2 * i + 1], 0xee));
+  }
+  for (int i = 0; i < 2; i++) {
+    r[i] = _mm512_add_pd(_mm512_shuffle_f64x2(r[2 * i], r[2 * i + 1], 0x88),
+                         _mm512_shuffle_f64x2(r[2 * i], r[2 * i + 1], 0xdd));
+  }
+  r[0] = _mm512_add_pd(_mm512_unpacklo_pd(r[0], r[1]), _mm512_unpackhi_pd(r[0], r[1]));
+  // Row 4 * i + j is now in lane 2 * j + i.
+  return _mm512_permutexvar_pd(_mm512_set_epi64(7, 5, 3, 1, 6, 4, 2, 0), r[0]);
+}
+BN_INLINE Vec<double> fold_rows(const double* rows) {
+  return {fold_eight(rows), fold_eight(rows + 128)};
 }
 
 // ---- between the two
