@@ -200,6 +200,10 @@ BN_INLINE void for_chunks(const Extent& e, const Data (&array)[arrays], int64_t 
       c++;
     }
     if (block.count == 16 || c == c1 || q == q1) {
+      // What comes next is on its way while the block is made into moments or sums.
+      for (const S* next : at) {
+        for (int64_t j = 0; j < kChunk; j += 64 / (int64_t)sizeof(S)) prefetch(next + j);
+      }
       done(block);
       block.count = 0;
     }

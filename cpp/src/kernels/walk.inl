@@ -126,46 +126,67 @@ BN_INLINE void alone(Run<Values> run, int64_t s, At channel, Row row) {
   }
 }
 
-// The next values of runs that take turns; returns how many runs are left.
-template <int64_t line, class Values, class At, class Row>
-BN_INLINE int64_t together(Run<Values>* runs, int64_t count, int64_t s, At channel, Row row) {
-  int64_t all = runs[0].ready;
-  for (int64_t i = 1; i < count; i++) all = min(all, runs[i].ready);
-  constexpr int64_t kTurn = 2 * line;
-  for (int64_t j = 0; j + line <= all; j += kTurn) {
+// Runs that take turns, and the samples of all of them.
+template <class Values>
+struct Runs {
+  int64_t count = 0, rows = 0;
+  Run<Values> run[kStreams];
+  const Run<Values>* of[kStreams];  // the run of each row
+  int64_t n[kStreams];              // and its sample
+
+  void list() {
+    rows = 0;
     for (int64_t i = 0; i < count; i++) {
-      for (int64_t n = runs[i].n; n < runs[i].n + runs[i].rows; n++) {
-        for (int64_t f = j; f < min(j + kTurn, all); f += 16) {
-          row(n, runs[i].f + f, All{}, runs[i].lanes);
-        }
+      for (int64_t k = 0; k < run[i].rows; k++, rows++) {
+        of[rows] = run + i;
+        n[rows] = run[i].n + k;
       }
     }
   }
-  for (int64_t i = 0; i < count; i++) {
-    Run<Values>& run = runs[i];
-    int64_t done = all;
-    if (all < line) {
-      if (run.ready >= line) continue;
-      for (int64_t n = run.n; n < run.n + run.rows; n++) {
-        if (line > 16 && run.ready == 16) {
-          row(n, run.f, All{}, run.lanes);
-        } else {
-          row(n, run.f, run.ready, run.lanes);
-        }
+};
+
+// The next values of runs that take turns.
+template <int64_t line, class Values, class At, class Row>
+BN_INLINE void together(Runs<Values>& runs, int64_t s, At channel, Row row) {
+  int64_t all = runs.run[0].ready;
+  for (int64_t i = 1; i < runs.count; i++) all = min(all, runs.run[i].ready);
+  constexpr int64_t kTurn = 2 * line;
+  for (int64_t j = 0; j + line <= all; j += kTurn) {
+    for (int64_t r = 0; r < runs.rows; r++) {
+      const Run<Values>& run = *runs.of[r];
+      for (int64_t f = j; f < min(j + kTurn, all); f += 16) {
+        row(runs.n[r], run.f + f, All{}, run.lanes);
       }
-      done = run.ready;
     }
+  }
+  if (all < line) {
+    for (int64_t r = 0; r < runs.rows; r++) {
+      const Run<Values>& run = *runs.of[r];
+      if (run.ready >= line) continue;
+      if (line > 16 && run.ready == 16) {
+        row(runs.n[r], run.f, All{}, run.lanes);
+      } else {
+        row(runs.n[r], run.f, run.ready, run.lanes);
+      }
+    }
+  }
+  bool ended = false;
+  for (int64_t i = 0; i < runs.count; i++) {
+    Run<Values>& run = runs.run[i];
+    if (all < line && run.ready >= line) continue;
+    int64_t done = all < line ? run.ready : all;
     run.f += done;
     run.ready -= done;
     if (run.ready > 0) continue;
     if (run.f < run.end) {
       prepare<line>(run, s, channel);
     } else {
-      run = runs[--count];
+      run = runs.run[--runs.count];
       i--;
+      ended = true;
     }
   }
-  return count;
+  if (ended) runs.list();
 }
 
 // Calls row(n, f, count, channel values) for the values [f0, f1) of samples [n0, n1): 16 at a time,
@@ -184,10 +205,10 @@ BN_INLINE void for_runs(int64_t streams, int64_t s, Out y, bool past, int64_t n0
   int64_t wanted = max(streams / rows, 1), groups = (samples + rows - 1) / rows;
   int64_t parts = max(min(wanted / groups, length / kLeast), 1);
   int64_t part = (length / parts + line - 1) / line * line;
-  Run<decltype(channel(0))> runs[kStreams];
-  int64_t count = 0;
-  for (int64_t next = 0; next < groups * parts || count > 0;) {
-    while (count < wanted && next < groups * parts) {
+  Runs<decltype(channel(0))> runs;
+  for (int64_t next = 0; next < groups * parts || runs.count > 0;) {
+    bool begun = false;
+    while (runs.count < wanted && next < groups * parts) {
       int64_t n = n0 + next / parts * rows, i = next % parts;
       next++;
       // Parts end where a line does.
@@ -195,16 +216,18 @@ BN_INLINE void for_runs(int64_t streams, int64_t s, Out y, bool past, int64_t n0
       int64_t f = i == 0 ? f0 : min(first + i * part, f1);
       int64_t end = i == parts - 1 ? f1 : min(first + (i + 1) * part, f1);
       if (f == end) continue;
-      auto& run = runs[count];
+      auto& run = runs.run[runs.count];
       run = {n, min(rows, n1 - n), f / s, f, end, first, 0, channel(f / s), {}};
       prepare<line>(run, s, channel);
       if (wanted == 1 && rows == 1) {
         alone<line>(run, s, channel, row);
       } else {
-        count++;
+        runs.count++;
+        begun = true;
       }
     }
-    if (count > 0) count = together<line>(runs, count, s, channel, row);
+    if (begun) runs.list();
+    if (runs.count > 0) together<line>(runs, s, channel, row);
   }
 }
 
