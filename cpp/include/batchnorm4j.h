@@ -21,7 +21,7 @@
 
 #include <stdint.h>
 
-#define BN_ABI_VERSION 1
+#define BN_ABI_VERSION 2
 
 #if defined(_WIN32)
 #define BN_API
@@ -64,14 +64,13 @@ BN_API int bn_inference(int isa, int threads, int dtype, int layout, int64_t n, 
                         const void* running_mean, const void* running_var, const void* weight,
                         const void* bias, double eps);
 
-/* bn_inference of data arrays that are given as a base and the bytes from there on, as callers have
- * them whose arrays move between calls. Where a base is null the bytes are an address. */
-BN_API int bn_inference_from(int isa, int threads, int dtype, int layout, int64_t n, int64_t c,
-                             int64_t s, int activation, double slope, const void* x_base, int64_t x,
-                             int64_t x_pitch, const void* residual_base, int64_t residual,
-                             int64_t residual_pitch, void* y_base, int64_t y, int64_t y_pitch,
-                             const void* running_mean, const void* running_var, const void* weight,
-                             const void* bias, double eps);
+/* bn_inference, on the calling thread, of a slice of a problem that has `whole` values and is
+ * computed slice by slice: it goes through memory as one does that is so large. */
+BN_API int bn_inference_slice(int isa, int dtype, int layout, int64_t n, int64_t c, int64_t s,
+                              int activation, double slope, const void* x, int64_t x_pitch,
+                              const void* residual, int64_t residual_pitch, void* y,
+                              int64_t y_pitch, const void* running_mean, const void* running_var,
+                              const void* weight, const void* bias, double eps, int64_t whole);
 
 /* y = act((x - mean) * (weight / sqrt(var + eps)) + bias + residual) with the batch's mean and
  * biased variance. Writes mean, mean_low (the part of the mean that its type cannot hold) and

@@ -25,10 +25,11 @@ struct Call {
 
   int status = bn_ok;
 
+  static constexpr int64_t kMost = int64_t{1} << 40;  // values
+
   Call(int isa, int threads, int dtype, int layout, int64_t n, int64_t c, int64_t s, int act,
        double slope_of_leaky)
       : activation(act), slope(slope_of_leaky) {
-    constexpr int64_t kMost = int64_t{1} << 40;
     bool ok = dtype >= bn_f32 && dtype <= bn_f16 && threads >= 1 &&
               (layout == bn_ncs || layout == bn_nsc) && n >= 0 && c >= 0 && s >= 0 && n <= kMost &&
               c <= kMost && s <= kMost && (double)n * (double)c * (double)s <= (double)kMost &&
@@ -418,6 +419,13 @@ int normalize(Call& call, Data x, Data residual, Out y, const void* mean, const 
   return bn_ok;
 }
 
+int inference(Call& call, Data x, Data residual, Out y, const void* running_mean,
+              const PrepareInference& prepare) {
+  if (call.status != bn_ok) return call.status;
+  call.need_per_channel(prepare.running_var);
+  return normalize(call, x, residual, y, running_mean, nullptr, prepare);
+}
+
 int sum_only(Call& call, Reduce& reduce) {
   call.plan.sums = true;
   ReduceMap schedule(call.plan, reduce, false);
@@ -442,25 +450,20 @@ int bn_inference(int isa, int threads, int dtype, int layout, int64_t n, int64_t
                  int64_t residual_pitch, void* y, int64_t y_pitch, const void* running_mean,
                  const void* running_var, const void* weight, const void* bias, double eps) {
   Call call(isa, threads, dtype, layout, n, c, s, activation, slope);
-  if (call.status != bn_ok) return call.status;
-  call.need_per_channel(running_var);
-  bn::PrepareInference prepare = {eps, running_var, nullptr, weight, bias};
-  return bn::normalize(call, {x, x_pitch}, {residual, residual_pitch}, {y, y_pitch}, running_mean,
-                       nullptr, prepare);
+  return bn::inference(call, {x, x_pitch}, {residual, residual_pitch}, {y, y_pitch}, running_mean,
+                       {eps, running_var, nullptr, weight, bias});
 }
 
-int bn_inference_from(int isa, int threads, int dtype, int layout, int64_t n, int64_t c, int64_t s,
-                      int activation, double slope, const void* x_base, int64_t x, int64_t x_pitch,
-                      const void* residual_base, int64_t residual, int64_t residual_pitch,
-                      void* y_base, int64_t y, int64_t y_pitch, const void* running_mean,
-                      const void* running_var, const void* weight, const void* bias, double eps) {
-  // By integers: pointer arithmetic on a null base would be undefined.
-  auto at = [](const void* base, int64_t bytes) {
-    return reinterpret_cast<void*>(reinterpret_cast<uintptr_t>(base) + (uintptr_t)bytes);
-  };
-  return bn_inference(isa, threads, dtype, layout, n, c, s, activation, slope, at(x_base, x),
-                      x_pitch, at(residual_base, residual), residual_pitch, at(y_base, y), y_pitch,
-                      running_mean, running_var, weight, bias, eps);
+int bn_inference_slice(int isa, int dtype, int layout, int64_t n, int64_t c, int64_t s,
+                       int activation, double slope, const void* x, int64_t x_pitch,
+                       const void* residual, int64_t residual_pitch, void* y, int64_t y_pitch,
+                       const void* running_mean, const void* running_var, const void* weight,
+                       const void* bias, double eps, int64_t whole) {
+  Call call(isa, 1, dtype, layout, n, c, s, activation, slope);
+  call.plan.whole = whole;
+  if (whole < 0 || whole > Call::kMost) call.status = bn_bad_argument;
+  return bn::inference(call, {x, x_pitch}, {residual, residual_pitch}, {y, y_pitch}, running_mean,
+                       {eps, running_var, nullptr, weight, bias});
 }
 
 int bn_dense(int isa, int64_t rows, int64_t count, const bn_dense_layer* layers, const float* x,

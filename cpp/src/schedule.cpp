@@ -88,11 +88,11 @@ int Plan::workers() const {
   return (int)std::clamp<int64_t>(worth, 1, threads);
 }
 
-bool Plan::beyond_l2() const { return bytes() * arrays > l2_bytes() * workers(); }
+bool Plan::beyond_l2() const { return traffic() > l2_bytes() * workers(); }
 
 int64_t Plan::streams() const {
   // Within a last-level cache one stream is as fast or faster.
-  return bytes() * arrays > 8 * l2_bytes() * workers() ? kStreams : 1;
+  return traffic() > 8 * l2_bytes() * workers() ? kStreams : 1;
 }
 
 void run_map(const Plan& plan, Map& map) {

@@ -2,6 +2,7 @@
 // that uses them (reduce, then map). What is done in which order to which bit is in the kernels;
 // this file decides only who does it and when, so that memory is read as few times as possible.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 
 #include "kernels.h"
@@ -12,10 +13,11 @@ namespace bn {
 struct Plan {
   Extent extent;
   bool channels_last;
-  int threads;      // at most
-  int64_t element;  // bytes of a stored element
-  int64_t arrays;   // data arrays that the call reads or writes
-  bool sums;        // whether it sums first
+  int threads;        // at most
+  int64_t element;    // bytes of a stored element
+  int64_t arrays;     // data arrays that the call reads or writes
+  bool sums;          // whether it sums first
+  int64_t whole = 0;  // values of the problem that this is a slice of
 
   int64_t values() const { return extent.values(); }
   int64_t bytes() const { return values() * extent.c * element; }
@@ -25,6 +27,8 @@ struct Plan {
   int64_t chunks_per_segment() const { return (chunks() + 63) / 64; }
   int64_t segments() const { return (chunks() + chunks_per_segment() - 1) / chunks_per_segment(); }
 
+  // Memory that the problem goes through.
+  int64_t traffic() const { return std::max(values() * extent.c, whole) * element * arrays; }
   bool beyond_l2() const;
   // Streams in which to walk through memory side by side.
   int64_t streams() const;

@@ -88,4 +88,27 @@ TEST(Api, OneArrayForAllParameters) {
   }
 }
 
+// Whatever the whole is, and so which stores: the bits of the slice alone.
+TEST(Api, Slice) {
+  int isa = bn_detect_isa();
+  float x[40], y[40], expected[40], one[3] = {1, 2, 3};
+  for (int i = 0; i < 40; i++) x[i] = (float)(i * i % 7);
+  auto slice = [&](int64_t whole) {
+    return bn_inference_slice(isa, bn_f32, bn_nsc, 13, 3, 1, bn_relu, 0, x, 3, nullptr, 0, y + 1, 3,
+                              one, one, one, one, 1e-5, whole);
+  };
+  for (float& v : y) v = 9;
+  EXPECT_EQ(bn_bad_argument, slice(-1));
+  EXPECT_EQ(bn_bad_argument, slice(int64_t{1} << 41));
+  for (float v : y) EXPECT_EQ(9, v);
+  ASSERT_EQ(bn_ok, bn_inference(isa, 1, bn_f32, bn_nsc, 13, 3, 1, bn_relu, 0, x, 3, nullptr, 0,
+                                expected, 3, one, one, one, one, 1e-5));
+  for (int64_t whole : {0, 39, 1 << 24, 1 << 24}) {  // the large one by either kind of store
+    for (float& v : y) v = 9;
+    ASSERT_EQ(bn_ok, slice(whole));
+    EXPECT_EQ(9, y[0]);
+    for (int i = 0; i < 39; i++) EXPECT_EQ(expected[i], y[i + 1]);
+  }
+}
+
 }  // namespace

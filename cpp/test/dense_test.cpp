@@ -89,20 +89,4 @@ TEST(Dense, RefusesWhatIsUnknownOrMissing) {
   EXPECT_EQ(bn_bad_argument, bn_dense(best, 1, 2, wide, x, 0, y, 0));
 }
 
-// The base may be null, or an array that the bytes lead into.
-TEST(InferenceFrom, FindsItsArrays) {
-  float x[14], y[14], expected[12], one[3] = {1, 2, 3};
-  for (int i = 0; i < 14; i++) x[i] = value(i);
-  int isa = bn_detect_isa();
-  ASSERT_EQ(bn_ok, bn_inference(isa, 1, bn_f32, bn_ncs, 2, 3, 2, 0, 0, x + 2, 6, nullptr, 0,
-                                expected, 6, one, one, one, one, 1e-5));
-  for (float& v : y) v = 9;
-  ASSERT_EQ(bn_ok,
-            bn_inference_from(isa, 1, bn_f32, bn_ncs, 2, 3, 2, 0, 0, x, 8, 6, nullptr, 0, 0,
-                              nullptr, (int64_t)(intptr_t)(y + 1), 6, one, one, one, one, 1e-5));
-  for (int i = 0; i < 12; i++) EXPECT_EQ(expected[i], y[i + 1]);
-  EXPECT_EQ(9, y[0]);
-  EXPECT_EQ(9, y[13]);
-}
-
 }  // namespace

@@ -10,6 +10,7 @@
 
 #include "dispatch.h"
 #include "problem.h"
+#include "schedule.h"
 
 namespace {
 
@@ -228,5 +229,15 @@ TEST_P(Walks, GradientRows) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, Walks, ::testing::Values(bn_f32, bn_f64, bn_bf16, bn_f16));
+
+// What is small enough for a cache is not, as a slice of what is not.
+TEST(Plan, SlicesGoThroughMemoryAsTheirWhole) {
+  bn::Plan plan = {{100, 10, 1}, true, 1, 4, 2, false};
+  EXPECT_FALSE(plan.beyond_l2());
+  EXPECT_EQ(1, plan.streams());
+  plan.whole = int64_t{1} << 32;
+  EXPECT_TRUE(plan.beyond_l2());
+  EXPECT_EQ(bn::kStreams, plan.streams());
+}
 
 }  // namespace

@@ -1,21 +1,22 @@
 package org.batchnorm4j.backend;
 
 import org.batchnorm4j.backend.jni.BatchNormNative;
-import org.batchnorm4j.tensor.DType;
 import org.batchnorm4j.tensor.Tensor;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Native inference on arrays of the Java heap, without a copy. While native code holds an array the
- * garbage collector may have to wait, so a call is made of slices, each of which takes a fraction
- * of a millisecond. On the calling thread alone, so that nothing delays the end of a slice.
+ * {@link NativeBackend#inference} where data lies in arrays of the Java heap, without a copy: what
+ * stays the same from call to call. While native code holds an array the garbage collector may have
+ * to wait, so a call is made of slices, each of which takes a fraction of a millisecond. It runs on
+ * the calling thread alone, so that nothing delays the end of a slice.
+ *
+ * <p>Immutable and thread-safe. A call allocates nothing.
+ *
+ * @param sample the problem with any number of samples: how many there are, a call says
  */
-record HeapInference(
+public record HeapInference(
     Isa isa,
-    Problem problem,
-    Tensor x,
-    @Nullable Tensor residual,
-    Tensor y,
+    Problem sample,
     Tensor runningMean,
     Tensor runningVar,
     @Nullable Tensor weight,
@@ -27,20 +28,20 @@ record HeapInference(
    */
   private static final long SLICE = 1 << 18;
 
-  /** Whether everything lies in arrays of the right type, or where native code can go. */
-  boolean isPossible() {
-    return isReachable(x)
-        && isReachable(y)
-        && (residual == null || isReachable(residual))
+  /** Whether data is where native code can go, in arrays of the right type or outside the heap. */
+  boolean canReach(Tensor x, @Nullable Tensor residual, Tensor y) {
+    return canReach(x)
+        && canReach(y)
+        && (residual == null || canReach(residual))
         && runningMean.address() != 0
         && runningVar.address() != 0
         && (weight == null || weight.address() != 0)
         && (bias == null || bias.address() != 0);
   }
 
-  private boolean isReachable(Tensor t) {
+  private boolean canReach(Tensor t) {
     Object array = t.array();
-    return switch (problem.dtype()) {
+    return switch (sample.dtype()) {
           case F32 -> array instanceof float[];
           case F64 -> array instanceof double[];
           case BF16, F16 -> array instanceof short[];
@@ -49,143 +50,108 @@ record HeapInference(
         || t.address() != 0;
   }
 
-  /** Computes all slices, and returns the first status that is not 0. */
-  int run() {
-    // Channels last is rows of C channels: samples of one position.
-    boolean rows = problem.layout() == Layout.NSC;
-    long n = rows ? problem.n() * problem.s() : problem.n();
-    long c = problem.c();
-    long s = rows ? 1 : problem.s();
-    long values = SLICE / problem.dtype().bytes();
-    long positions = Math.min(s, values);
-    long channels = positions < s ? 1 : Math.min(c, values / s);
-    long samples = channels < c ? 1 : Math.min(n, values / (c * s));
-    for (long i = 0; i < n; i += samples) {
-      for (long j = 0; j < c; j += channels) {
-        for (long k = 0; k < s; k += positions) {
-          int status =
-              slice(
-                  i,
-                  Math.min(samples, n - i),
-                  j,
-                  Math.min(channels, c - j),
-                  j * s + k,
-                  Math.min(positions, s - k));
-          if (status != 0) {
-            return status;
-          }
-        }
-      }
-    }
-    return 0;
+  /** Of {@code n} samples of tensors that it {@link #canReach}. */
+  void run(long n, Tensor x, @Nullable Tensor residual, Tensor y) {
+    run(
+        n,
+        x.array(),
+        begin(x),
+        x.pitch(),
+        residual == null ? null : residual.array(),
+        residual == null ? 0 : begin(residual),
+        residual == null ? 0 : residual.pitch(),
+        y.array(),
+        begin(y),
+        y.pitch());
+  }
+
+  /** In bytes, from the beginning of the tensor's array or from address 0. */
+  private static long begin(Tensor t) {
+    return t.array() == null ? t.address() : t.arrayBytes();
   }
 
   /**
-   * One slice.
+   * Of {@code n} samples in f32, one behind the other, without a residual. Nothing is checked, and
+   * the caller sees to it that the tensors of this record are not closed meanwhile ({@link
+   * Tensor#acquire}).
    *
-   * @param sample its first sample
-   * @param channel its first channel
-   * @param at its first value, counted from the beginning of a sample
+   * @param xFrom the index of the first value
+   * @param y where the outputs go, from {@code yFrom} on: the very place of the input, or elsewhere
    */
-  private int slice(long sample, long n, long channel, long c, long at, long s) {
-    long parameters = channel * problem.dtype().parameterType().bytes();
-    long xBytes = bytes(x, sample, at);
-    long residualBytes = residual == null ? 0 : bytes(residual, sample, at);
-    long residualPitch = residual == null ? 0 : residual.pitch();
-    long yBytes = bytes(y, sample, at);
-    long mean = runningMean.address() + parameters;
-    long var = runningVar.address() + parameters;
-    long weights = weight == null ? 0 : weight.address() + parameters;
-    long biases = bias == null ? 0 : bias.address() + parameters;
-    int activation = problem.activation().kind().ordinal();
-    double slope = problem.activation().slope();
-    int set = isa.ordinal();
-    int dtype = problem.dtype().ordinal();
-    int layout = problem.layout().ordinal();
-    Object residuals = residual == null ? null : residual.array();
-    return switch (problem.dtype()) {
-      case F32 ->
-          BatchNormNative.bn_inference_from(
-              set,
-              1,
-              dtype,
-              layout,
-              n,
-              c,
-              s,
-              activation,
-              slope,
-              (float[]) x.array(),
-              xBytes,
-              x.pitch(),
-              (float[]) residuals,
-              residualBytes,
-              residualPitch,
-              (float[]) y.array(),
-              yBytes,
-              y.pitch(),
-              mean,
-              var,
-              weights,
-              biases,
-              eps);
-      case F64 ->
-          BatchNormNative.bn_inference_from(
-              set,
-              1,
-              dtype,
-              layout,
-              n,
-              c,
-              s,
-              activation,
-              slope,
-              (double[]) x.array(),
-              xBytes,
-              x.pitch(),
-              (double[]) residuals,
-              residualBytes,
-              residualPitch,
-              (double[]) y.array(),
-              yBytes,
-              y.pitch(),
-              mean,
-              var,
-              weights,
-              biases,
-              eps);
-      case BF16, F16 ->
-          BatchNormNative.bn_inference_from(
-              set,
-              1,
-              dtype,
-              layout,
-              n,
-              c,
-              s,
-              activation,
-              slope,
-              (short[]) x.array(),
-              xBytes,
-              x.pitch(),
-              (short[]) residuals,
-              residualBytes,
-              residualPitch,
-              (short[]) y.array(),
-              yBytes,
-              y.pitch(),
-              mean,
-              var,
-              weights,
-              biases,
-              eps);
-      case I64 -> throw new IllegalStateException(DType.I64 + " is not normalized");
-    };
+  public void run(long n, float[] x, int xFrom, float[] y, int yFrom) {
+    long row = row();
+    run(n, x, (long) xFrom * Float.BYTES, row, null, 0, 0, y, (long) yFrom * Float.BYTES, row);
   }
 
-  /** From the beginning of the tensor's array, or from address 0, to a value. */
-  private static long bytes(Tensor t, long sample, long at) {
-    long start = t.array() == null ? t.address() : t.arrayBytes();
-    return start + (sample * t.pitch() + at) * t.dtype().bytes();
+  /** The same outside the heap, from address to address. */
+  public void runAt(long n, long x, long y) {
+    run(n, null, x, row(), null, 0, 0, null, y, row());
+  }
+
+  /** The pitch of samples one behind the other. */
+  private long row() {
+    return sample.layout() == Layout.NSC ? sample.c() : sample.c() * sample.s();
+  }
+
+  private void run(
+      long samples,
+      @Nullable Object x,
+      long xBytes,
+      long xPitch,
+      @Nullable Object residual,
+      long residualBytes,
+      long residualPitch,
+      @Nullable Object y,
+      long yBytes,
+      long yPitch) {
+    // Channels last is rows of C channels: samples of one position.
+    boolean rows = sample.layout() == Layout.NSC;
+    long n = rows ? samples * sample.s() : samples;
+    long c = sample.c();
+    long s = rows ? 1 : sample.s();
+    long all = n * c * s;
+    if (all == 0) {
+      return;
+    }
+    boolean onHeap = x != null || residual != null || y != null;
+    boolean adds = residual != null || residualBytes != 0;
+    int element = sample.dtype().bytes();
+    int parameter = sample.dtype().parameterType().bytes();
+    long values = onHeap ? SLICE / element : all;
+    long positions = Math.min(s, values);
+    long channels = positions < s ? 1 : Math.min(c, values / s);
+    long count = channels < c ? 1 : Math.min(n, values / (c * s));
+    for (long i = 0; i < n; i += count) {
+      for (long j = 0; j < c; j += channels) {
+        for (long k = 0; k < s; k += positions) {
+          long at = j * s + k;
+          NativeBackend.check(
+              BatchNormNative.bn_inference_slice_of(
+                  x,
+                  xBytes + (i * xPitch + at) * element,
+                  xPitch,
+                  residual,
+                  adds ? residualBytes + (i * residualPitch + at) * element : 0,
+                  residualPitch,
+                  y,
+                  yBytes + (i * yPitch + at) * element,
+                  yPitch,
+                  isa.ordinal(),
+                  sample.dtype().ordinal(),
+                  sample.layout().ordinal(),
+                  Math.min(count, n - i),
+                  Math.min(channels, c - j),
+                  Math.min(positions, s - k),
+                  sample.activation().kind().ordinal(),
+                  sample.activation().slope(),
+                  runningMean.address() + j * parameter,
+                  runningVar.address() + j * parameter,
+                  weight == null ? 0 : weight.address() + j * parameter,
+                  bias == null ? 0 : bias.address() + j * parameter,
+                  eps,
+                  all));
+        }
+      }
+    }
   }
 }

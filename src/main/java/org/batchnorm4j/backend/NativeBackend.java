@@ -63,11 +63,9 @@ public final class NativeBackend implements BatchNormBackend {
     InUse.acquire(x, residual, y, runningMean, runningVar, weight, bias);
     try {
       if (x.address() == 0 || y.address() == 0 || residual != null && residual.address() == 0) {
-        HeapInference heap =
-            new HeapInference(
-                isa, problem, x, residual, y, runningMean, runningVar, weight, bias, eps);
-        if (heap.isPossible()) {
-          check(heap.run());
+        HeapInference heap = onHeap(problem, runningMean, runningVar, weight, bias, eps);
+        if (heap.canReach(x, residual, y)) {
+          heap.run(problem.n(), x, residual, y);
         } else {
           Backends.javaBackend()
               .inference(problem, x, residual, y, runningMean, runningVar, weight, bias, eps);
@@ -99,6 +97,21 @@ public final class NativeBackend implements BatchNormBackend {
     } finally {
       InUse.release(x, residual, y, runningMean, runningVar, weight, bias);
     }
+  }
+
+  /**
+   * {@link #inference} for many calls whose data lies on the heap.
+   *
+   * @param problem whose N does not count: a call says how many samples it has
+   */
+  public HeapInference onHeap(
+      Problem problem,
+      Tensor runningMean,
+      Tensor runningVar,
+      @Nullable Tensor weight,
+      @Nullable Tensor bias,
+      double eps) {
+    return new HeapInference(isa, problem, runningMean, runningVar, weight, bias, eps);
   }
 
   @Override
@@ -423,7 +436,7 @@ public final class NativeBackend implements BatchNormBackend {
     return t == null ? 0 : t.pitch();
   }
 
-  private static void check(int status) {
+  static void check(int status) {
     switch (status) {
       case 0 -> {}
       case 1 -> throw new IllegalArgumentException("the native library refused its arguments");

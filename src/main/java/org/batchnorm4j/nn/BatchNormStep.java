@@ -3,9 +3,10 @@ package org.batchnorm4j.nn;
 import java.util.Arrays;
 import java.util.Objects;
 import org.batchnorm4j.backend.Activation;
-import org.batchnorm4j.backend.Isa;
+import org.batchnorm4j.backend.HeapInference;
 import org.batchnorm4j.backend.Layout;
-import org.batchnorm4j.backend.jni.BatchNormNative;
+import org.batchnorm4j.backend.NativeBackend;
+import org.batchnorm4j.backend.Problem;
 import org.batchnorm4j.tensor.DType;
 import org.batchnorm4j.tensor.Tensor;
 import org.jspecify.annotations.Nullable;
@@ -21,32 +22,27 @@ final class BatchNormStep implements Step {
   /** Fewer are done in Java sooner than native code is called. */
   private static final int FEW = 1 << 11;
 
-  /** As many move in a fraction of a millisecond, for which native code may hold an array. */
-  private static final int SLICE = 1 << 16;
-
   private final int channels;
   private final int positions;
-  private final double eps;
   private final float[] mean;
   private final float[] scale;
   private final float[] bias;
 
-  /** The instruction set of the native kernel, or null to compute in Java. */
-  private final @Nullable Isa isa;
-
-  /** Mean, variance, weight and bias for native code. */
+  /** Rows of mean, variance, weight and bias for native code. */
   private final Tensor parameters;
+
+  /** The native kernel, or null to compute in Java. */
+  private final @Nullable HeapInference kernel;
 
   /**
    * A step with the values of {@code bn}, copied.
    *
    * @param positions how many values of a channel a sample has
    */
-  BatchNormStep(BatchNorm bn, int positions, @Nullable Isa isa) {
+  BatchNormStep(BatchNorm bn, int positions, @Nullable NativeBackend backend) {
     this.positions = positions;
-    this.isa = isa;
     channels = (int) bn.numFeatures();
-    eps = bn.eps();
+    double eps = bn.eps();
     float[] var = Objects.requireNonNull(bn.runningVar()).toFloatArray();
     float[] means = Objects.requireNonNull(bn.runningMean()).toFloatArray();
     float[] weights = values(bn.weight(), 1);
@@ -68,6 +64,17 @@ final class BatchNormStep implements Step {
     parameters.write(channels, var, 0, channels);
     parameters.write(2L * channels, weights, 0, channels);
     parameters.write(3L * channels, biases, 0, channels);
+    Layout layout = positions > 1 ? Layout.NCS : Layout.NSC;
+    kernel =
+        backend == null
+            ? null
+            : backend.onHeap(
+                new Problem(1, channels, positions, layout, DType.F32, Activation.NONE),
+                parameters.narrow(0, 0, 1),
+                parameters.narrow(0, 1, 1),
+                parameters.narrow(0, 2, 1),
+                parameters.narrow(0, 3, 1),
+                eps);
   }
 
   private float[] values(@Nullable Parameter parameter, float otherwise) {
@@ -103,19 +110,8 @@ final class BatchNormStep implements Step {
 
     @Override
     public void run(float[] x, int xFrom, float[] y, int yFrom, int n) {
-      int sample = channels * positions;
-      if (isa != null && (long) n * sample >= FEW && sample <= SLICE) {
-        int slice = SLICE / sample;
-        for (int i = 0; i < n; i += slice) {
-          long at = (long) i * sample;
-          inNativeCode(
-              isa,
-              x,
-              (xFrom + at) * Float.BYTES,
-              y,
-              (yFrom + at) * Float.BYTES,
-              Math.min(slice, n - i));
-        }
+      if (kernel != null && (long) n * channels * positions >= FEW) {
+        kernel.run(n, x, xFrom, y, yFrom);
       } else if (positions > 1) {
         overPlanes(x, xFrom, y, yFrom, n * channels);
       } else {
@@ -125,47 +121,11 @@ final class BatchNormStep implements Step {
 
     @Override
     public boolean runAt(long x, long y, int n) {
-      if (isa == null) {
+      if (kernel == null) {
         return false;
       }
-      inNativeCode(isa, null, x, null, y, n);
+      kernel.runAt(n, x, y);
       return true;
-    }
-
-    /** From the beginning of an array, or where there is none from address 0, in bytes. */
-    private void inNativeCode(
-        Isa set, float @Nullable [] x, long xBytes, float @Nullable [] y, long yBytes, int n) {
-      long address = parameters.address();
-      long row = (long) channels * Float.BYTES;
-      long pitch = (long) channels * positions;
-      int status =
-          BatchNormNative.bn_inference_from(
-              set.ordinal(),
-              1,
-              DType.F32.ordinal(),
-              (positions > 1 ? Layout.NCS : Layout.NSC).ordinal(),
-              n,
-              channels,
-              positions,
-              Activation.Kind.NONE.ordinal(),
-              0,
-              x,
-              xBytes,
-              pitch,
-              null,
-              0,
-              0,
-              y,
-              yBytes,
-              pitch,
-              address,
-              address + row,
-              address + 2 * row,
-              address + 3 * row,
-              eps);
-      if (status != 0) {
-        throw new IllegalStateException("the native library returned status " + status);
-      }
     }
 
     private void overPlanes(float[] x, int xFrom, float[] y, int yFrom, int planes) {

@@ -188,8 +188,9 @@ final class Freezer {
       return x;
     }
     int rows = Math.toIntExact(x.shape.size() / layers.get(0).in());
-    Isa isa = nativeIsa();
-    Step step = new SmallDenseStep(layers, rows, isa == Isa.SCALAR ? null : isa);
+    NativeBackend backend = nativeBackend();
+    Isa isa = backend == null || backend.isa() == Isa.SCALAR ? null : backend.isa();
+    Step step = new SmallDenseStep(layers, rows, isa);
     int out = layers.get(layers.size() - 1).out();
     layers.clear();
     return apply(step, x, x.shape.with(x.shape.rank() - 1, out));
@@ -207,14 +208,14 @@ final class Freezer {
           bn + " is " + bn.runningMean().dtype() + ", but an InferenceModel computes in F32");
     }
     int positions = Math.toIntExact(x.shape.size() / bn.numFeatures());
-    Value y = applyInPlace(new BatchNormStep(bn, positions, nativeIsa()), x);
+    Value y = applyInPlace(new BatchNormStep(bn, positions, nativeBackend()), x);
     bn.close();
     return y;
   }
 
-  /** The instruction set that the switches allow to native code, or null without that. */
-  private static @Nullable Isa nativeIsa() {
-    return Backends.best() instanceof NativeBackend b ? b.isa() : null;
+  /** What the switches allow of native code, or null for Java. */
+  private static @Nullable NativeBackend nativeBackend() {
+    return Backends.best() instanceof NativeBackend b ? b : null;
   }
 
   private Value freezeFunction(Elementwise function, Value x) {

@@ -104,8 +104,8 @@ public final class InferenceModel implements AutoCloseable {
   // --------------------------------------------------------------------------------------- forward
 
   /**
-   * Computes {@code out} from {@code x}. Any memory will do: {@link Tensor#wrap(float[], int,
-   * long...)} and its namesakes make tensors of what a service holds, without a copy.
+   * Computes {@code out} from {@code x}. Any memory will do: {@link Tensor#wrap(float[], long...)}
+   * and its namesakes make tensors of what a service holds, without a copy.
    *
    * @param x (N, sample shape), contiguous and channels first, of any type but I64: what is not f32
    *     is converted, part by part

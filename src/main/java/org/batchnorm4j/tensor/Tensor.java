@@ -148,32 +148,70 @@ public final class Tensor implements AutoCloseable {
   }
 
   /**
-   * An f32 view, without a copy, of a part of an array; see {@link #wrap(Buffer, DType, long...)}
-   * for tensors on the heap.
+   * An f32 view, without a copy, of a whole array; see {@link #wrap(Buffer, DType, long...)} for
+   * tensors on the heap.
+   *
+   * @throws IllegalArgumentException if the array does not hold exactly the shape's elements
+   */
+  public static Tensor wrap(float[] array, long... shape) {
+    return whole(FloatBuffer.wrap(array), DType.F32, shape);
+  }
+
+  /**
+   * {@link #wrap(float[], long...)} of a part of an array.
    *
    * @param from the index of the first element
    * @throws IllegalArgumentException if the array ends before the shape does
    */
-  public static Tensor wrap(float[] array, int from, long... shape) {
-    return wrap(FloatBuffer.wrap(array), from, DType.F32, shape);
+  public static Tensor wrap(float[] array, int from, Shape shape) {
+    return part(FloatBuffer.wrap(array), from, DType.F32, shape);
   }
 
-  /** An f64 view, as {@link #wrap(float[], int, long...)}. */
-  public static Tensor wrap(double[] array, int from, long... shape) {
-    return wrap(DoubleBuffer.wrap(array), from, DType.F64, shape);
+  /** An f64 view, as {@link #wrap(float[], long...)}. */
+  public static Tensor wrap(double[] array, long... shape) {
+    return whole(DoubleBuffer.wrap(array), DType.F64, shape);
+  }
+
+  /** An f64 view, as {@link #wrap(float[], int, Shape)}. */
+  public static Tensor wrap(double[] array, int from, Shape shape) {
+    return part(DoubleBuffer.wrap(array), from, DType.F64, shape);
   }
 
   /**
-   * A view of 16-bit floats, as {@link #wrap(float[], int, long...)}.
+   * A view of 16-bit floats, as {@link #wrap(float[], long...)}.
    *
    * @param dtype {@code BF16} or {@code F16}
    */
-  public static Tensor wrap(short[] array, int from, DType dtype, long... shape) {
-    return wrap(ShortBuffer.wrap(array), from, dtype, shape);
+  public static Tensor wrap(short[] array, DType dtype, long... shape) {
+    return whole(ShortBuffer.wrap(array), dtype, shape);
   }
 
-  private static Tensor wrap(Buffer whole, int from, DType dtype, long... shape) {
-    long size = Shape.of(shape).size();
+  /**
+   * A view of 16-bit floats, as {@link #wrap(float[], int, Shape)}.
+   *
+   * @param dtype {@code BF16} or {@code F16}
+   */
+  public static Tensor wrap(short[] array, int from, DType dtype, Shape shape) {
+    return part(ShortBuffer.wrap(array), from, dtype, shape);
+  }
+
+  private static Tensor whole(Buffer whole, DType dtype, long... dims) {
+    Shape shape = Shape.of(dims);
+    if (shape.size() != whole.capacity()) {
+      throw new IllegalArgumentException(
+          "the array has "
+              + whole.capacity()
+              + " elements, shape "
+              + shape
+              + " needs "
+              + shape.size()
+              + "; of a part of an array make a tensor by wrap(array, from, Shape.of(...))");
+    }
+    return part(whole, 0, dtype, shape);
+  }
+
+  private static Tensor part(Buffer whole, int from, DType dtype, Shape shape) {
+    long size = shape.size();
     if (from < 0 || from > whole.capacity() - size) {
       throw new IllegalArgumentException(
           "the array has "
@@ -184,7 +222,8 @@ public final class Tensor implements AutoCloseable {
               + from
               + " on");
     }
-    return wrap(whole.position(from).limit(from + (int) size), dtype, shape);
+    whole.position(from).limit(from + (int) size);
+    return wrapped(Wrap.buffer(whole, dtype, shape), dtype, MemoryFormat.CHANNELS_FIRST, shape);
   }
 
   /**

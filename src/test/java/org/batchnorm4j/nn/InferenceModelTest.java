@@ -233,7 +233,7 @@ class InferenceModelTest {
           Tensor out = Tensor.zerosLike(x);
           assertArrayEquals(expected, model.forward(x, out).toFloatArray(), what);
           out.fill(0);
-          model.forward(Tensor.wrap(values, 0, batch(70, sample)), out);
+          model.forward(Tensor.wrap(values, batch(70, sample)), out);
           assertArrayEquals(expected, out.toFloatArray(), what + ", to native memory");
           model.forward(x, x);
           assertArrayEquals(expected, x.toFloatArray(), what);

@@ -48,10 +48,10 @@ class WrapTest {
     double[] doubles = new double[12];
     short[] shorts = new short[12];
     Stream.Builder<Arguments> all = Stream.builder();
-    all.add(Arguments.of("float[]", Tensor.wrap(floats, 3, 2, 3)));
-    all.add(Arguments.of("double[]", Tensor.wrap(doubles, 3, 2, 3)));
+    all.add(Arguments.of("float[]", Tensor.wrap(floats, 3, Shape.of(2, 3))));
+    all.add(Arguments.of("double[]", Tensor.wrap(doubles, 3, Shape.of(2, 3))));
     for (DType half : new DType[] {DType.BF16, DType.F16}) {
-      all.add(Arguments.of("short[] " + half, Tensor.wrap(shorts, 3, half, 2, 3)));
+      all.add(Arguments.of("short[] " + half, Tensor.wrap(shorts, 3, half, Shape.of(2, 3))));
       all.add(Arguments.of("direct Short", wrap(direct(24).asShortBuffer(), half, 1)));
       all.add(Arguments.of("bytes of " + half, wrap(direct(24), half, 2)));
     }
@@ -115,7 +115,7 @@ class WrapTest {
   @Test
   void sharesTheMemory() {
     float[] array = {0, 1, 2, 3, 4, 5};
-    Tensor t = Tensor.wrap(array, 1, 2, 2);
+    Tensor t = Tensor.wrap(array, 1, Shape.of(2, 2));
     assertSame(array, t.array());
     t.fill(7);
     assertArrayEquals(new float[] {0, 7, 7, 7, 7, 5}, array);
@@ -169,15 +169,23 @@ class WrapTest {
         "the FloatBuffer is on the heap, but its array cannot be reached: it is read-only, or a"
             + " view of a ByteBuffer. Wrap a direct buffer, the array or the ByteBuffer",
         () -> Tensor.wrap(FloatBuffer.allocate(2).asReadOnlyBuffer(), 2));
+    // What would be a part if the first number could be an index.
+    refused(
+        "the array has 6 elements, shape [2, 2, 2] needs 8; of a part of an array make a tensor by"
+            + " wrap(array, from, Shape.of(...))",
+        () -> Tensor.wrap(new float[6], 2, 2, 2));
+    assertEquals(Shape.of(2, 3), Tensor.wrap(new float[6], 2, 3).shape());
+    assertEquals(Shape.of(2, 3), Tensor.wrap(new double[6], 2, 3).shape());
+    assertEquals(Shape.of(2, 3), Tensor.wrap(new short[6], DType.F16, 2, 3).shape());
     refused(
         "the array has 6 elements, too few for the 4 from index 3 on",
-        () -> Tensor.wrap(new float[6], 3, 2, 2));
+        () -> Tensor.wrap(new float[6], 3, Shape.of(2, 2)));
     refused(
         "the array has 6 elements, too few for the 4 from index -1 on",
-        () -> Tensor.wrap(new short[6], -1, DType.F16, 4));
+        () -> Tensor.wrap(new short[6], -1, DType.F16, Shape.of(4)));
     refused(
         "expected a DoubleBuffer or ByteBuffer for F64, but got a ShortBuffer",
-        () -> Tensor.wrap(new short[6], 0, DType.F64, 4));
+        () -> Tensor.wrap(new short[6], DType.F64, 6));
   }
 
   @Test
@@ -228,10 +236,15 @@ class WrapTest {
       bn.forward(readOnly, Tensor.zerosLike(readOnly));
       model.forward(readOnly, Tensor.zerosLike(readOnly));
 
-      overlapping(bn, model, Tensor.wrap(array, 0, 3, 2), Tensor.wrap(array, 2, 3, 2));
-      overlapping(bn, model, Tensor.wrap(array, 2, 3, 2), Tensor.wrap(array, 0, 3, 2));
       overlapping(
-          bn, model, Tensor.wrap(array, 0, 3, 2), Tensor.wrap(FloatBuffer.wrap(array, 1, 6), 3, 2));
+          bn, model, Tensor.wrap(array, 0, Shape.of(3, 2)), Tensor.wrap(array, 2, Shape.of(3, 2)));
+      overlapping(
+          bn, model, Tensor.wrap(array, 2, Shape.of(3, 2)), Tensor.wrap(array, 0, Shape.of(3, 2)));
+      overlapping(
+          bn,
+          model,
+          Tensor.wrap(array, 0, Shape.of(3, 2)),
+          Tensor.wrap(FloatBuffer.wrap(array, 1, 6), 3, 2));
       byte[] bytes = new byte[40];
       overlapping(bn, model, inBytes(bytes, 0), inBytes(bytes, 16));
       if (NativeLibrary.isLoaded()) {
@@ -248,9 +261,9 @@ class WrapTest {
             Tensor.wrap(pointer.getPointer(2).limit(6), DType.F32, 3, 2));
       }
       // Neighbours, and the very same part, are fine.
-      bn.forward(Tensor.wrap(array, 0, 2, 2), Tensor.wrap(array, 4, 2, 2));
-      bn.forward(Tensor.wrap(array, 1, 3, 2), Tensor.wrap(array, 1, 3, 2));
-      model.forward(Tensor.wrap(array, 1, 3, 2), Tensor.wrap(array, 1, 3, 2));
+      bn.forward(Tensor.wrap(array, 0, Shape.of(2, 2)), Tensor.wrap(array, 4, Shape.of(2, 2)));
+      bn.forward(Tensor.wrap(array, 1, Shape.of(3, 2)), Tensor.wrap(array, 1, Shape.of(3, 2)));
+      model.forward(Tensor.wrap(array, 1, Shape.of(3, 2)), Tensor.wrap(array, 1, Shape.of(3, 2)));
     }
   }
 

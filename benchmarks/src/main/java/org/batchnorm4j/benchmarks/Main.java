@@ -239,18 +239,12 @@ public final class Main {
     for (int i = 0; i < cells.size(); i++) {
       Cell cell = cells.get(i);
       double left = Math.max(0, (end - System.nanoTime()) * 1e-9);
-      long whole = Math.round(left + after);
-      System.err.printf(
-          Locale.ROOT,
-          "%s%d thread%s, cell %d of %d, %d:%02d left: %-50s",
-          System.console() == null ? "\n" : "\r",
-          threads,
-          threads == 1 ? "" : "s",
+      Text.progress(
+          System.err,
           i + 1,
           cells.size(),
-          whole / 60,
-          whole % 60,
-          describe(cell));
+          Math.round(left + after),
+          describe(cell) + ", threads: " + threads);
       // Every cell is measured; the later ones have less time where the earlier took too much.
       double budget = left * Plan.weight(cell) / weights;
       weights -= Plan.weight(cell);

@@ -176,12 +176,12 @@ record Report(Results results) {
     out.append("---:|".repeat(contenders.size())).append("---:|---:|---|\n");
     for (Heat heat : heats) {
       out.append("| ").append(heat.label()).append(" | ").append(heat.any().limit()).append(' ');
-      out.append(micros(heat.any().limitMicroseconds())).append(" |");
+      out.append(Text.number(heat.any().limitMicroseconds())).append(" |");
       for (String contender : contenders) {
         Results.Row row = heat.rows().get(contender);
         boolean absent = row == null || row.status().equals(Results.ABSENT);
         out.append(' ')
-            .append(absent ? "-" : row.isOk() ? micros(row.microseconds()) : row.status())
+            .append(absent ? "-" : row.isOk() ? Text.number(row.microseconds()) : row.status())
             .append(" |");
       }
       Results.Row ours = heat.ours();
@@ -305,8 +305,8 @@ record Report(Results results) {
                       n,
                       format,
                       contender,
-                      Double.isNaN(inference) ? "-" : micros(inference),
-                      Double.isNaN(training) ? "-" : micros(training)));
+                      Double.isNaN(inference) ? "-" : Text.number(inference),
+                      Double.isNaN(training) ? "-" : Text.number(training)));
             }
           }
         }
@@ -448,7 +448,7 @@ record Report(Results results) {
       lines.append("| ").append(heat.any().threads()).append(" | ").append(heat.label());
       for (String contender : contenders) {
         double time = heat.time(contender);
-        lines.append(" | ").append(Double.isNaN(time) ? "-" : micros(time));
+        lines.append(" | ").append(Double.isNaN(time) ? "-" : Text.number(time));
       }
       lines.append(" |\n");
     }
@@ -472,14 +472,14 @@ record Report(Results results) {
         out.append("Microseconds by calls: of all calls together, whoever made them, on ");
         out.append(heat.any().buffers()).append(" sets of tensors in all. A copy on ");
         out.append(title(threads)).append(", by one caller, took ");
-        out.append(micros(heat.any().limitMicroseconds())).append(".\n\n");
+        out.append(Text.number(heat.any().limitMicroseconds())).append(".\n\n");
         out.append("| | microseconds | throughput against one caller | cores busy |\n");
         out.append("|---|---:|---:|---:|\n");
         for (Results.Row row : heat.rows().values()) {
           if (row.isOk() && row.isOurs()) {
             String one = row.contender().replaceFirst("\\d+ callers?$", "1 caller");
             out.append("| ").append(row.contender()).append(" | ");
-            out.append(micros(row.microseconds())).append(" | ");
+            out.append(Text.number(row.microseconds())).append(" | ");
             out.append(ratio(heat.time(one) / row.microseconds())).append(" | ");
             out.append(ratio(row.coresBusy())).append(" |\n");
           }
@@ -637,11 +637,6 @@ record Report(Results results) {
       }
     }
     return count == 0 ? Double.NaN : Math.exp(sum / count);
-  }
-
-  private static String micros(double value) {
-    String format = value < 1 ? "%.3f" : value < 10 ? "%.2f" : value < 100 ? "%.1f" : "%.0f";
-    return String.format(Locale.ROOT, format, value);
   }
 
   private static String ratio(double value) {

@@ -12,7 +12,7 @@ import org.jspecify.annotations.Nullable;
 /**
  * The C functions of {@code cpp/include/batchnorm4j.h}, one static native each: addresses in,
  * status out; and direct buffers on native memory. No checks, no state; {@link NativeLibrary} loads
- * it. Its callers are {@code NativeBackend}, tensors' memory and the steps of a frozen network.
+ * it. Its callers are the native backend, tensors' memory and a frozen network's Linears.
  */
 @Platform(
     include = {"batchnorm4j.h", "batchnorm4j_jni.h"},
@@ -71,89 +71,34 @@ public final class BatchNormNative {
       double eps);
 
   /**
-   * {@link #bn_inference} of arrays on the Java heap, which the garbage collector leaves where they
-   * are until the call returns. Bytes count from the beginning of an array; where it is null they
-   * are an address.
+   * {@link #bn_inference} of a slice of a problem of {@code whole} values, in arrays of the Java
+   * heap, which the garbage collector leaves where they are until the call returns. Bytes count
+   * from the beginning of an array; where it is null they are an address. On the calling thread.
    */
-  @CriticalRegion
-  public static native int bn_inference_from(
+  public static native int bn_inference_slice_of(
+      @Raw(withEnv = true) @Nullable Object x,
+      long xBytes,
+      long xPitch,
+      @Raw @Nullable Object residual,
+      long residualBytes,
+      long residualPitch,
+      @Raw @Nullable Object y,
+      long yBytes,
+      long yPitch,
       int isa,
-      int threads,
       int dtype,
       int layout,
-      @Cast("int64_t") long n,
-      @Cast("int64_t") long c,
-      @Cast("int64_t") long s,
+      long n,
+      long c,
+      long s,
       int activation,
       double slope,
-      @Cast("const void*") float @Nullable [] x,
-      @Cast("int64_t") long xBytes,
-      @Cast("int64_t") long xPitch,
-      @Cast("const void*") float @Nullable [] residual,
-      @Cast("int64_t") long residualBytes,
-      @Cast("int64_t") long residualPitch,
-      @Cast("void*") float @Nullable [] y,
-      @Cast("int64_t") long yBytes,
-      @Cast("int64_t") long yPitch,
-      @Cast("const void*") long runningMean,
-      @Cast("const void*") long runningVar,
-      @Cast("const void*") long weight,
-      @Cast("const void*") long bias,
-      double eps);
-
-  /** As for {@code float[]}. */
-  @CriticalRegion
-  public static native int bn_inference_from(
-      int isa,
-      int threads,
-      int dtype,
-      int layout,
-      @Cast("int64_t") long n,
-      @Cast("int64_t") long c,
-      @Cast("int64_t") long s,
-      int activation,
-      double slope,
-      @Cast("const void*") double @Nullable [] x,
-      @Cast("int64_t") long xBytes,
-      @Cast("int64_t") long xPitch,
-      @Cast("const void*") double @Nullable [] residual,
-      @Cast("int64_t") long residualBytes,
-      @Cast("int64_t") long residualPitch,
-      @Cast("void*") double @Nullable [] y,
-      @Cast("int64_t") long yBytes,
-      @Cast("int64_t") long yPitch,
-      @Cast("const void*") long runningMean,
-      @Cast("const void*") long runningVar,
-      @Cast("const void*") long weight,
-      @Cast("const void*") long bias,
-      double eps);
-
-  /** As for {@code float[]}. */
-  @CriticalRegion
-  public static native int bn_inference_from(
-      int isa,
-      int threads,
-      int dtype,
-      int layout,
-      @Cast("int64_t") long n,
-      @Cast("int64_t") long c,
-      @Cast("int64_t") long s,
-      int activation,
-      double slope,
-      @Cast("const void*") short @Nullable [] x,
-      @Cast("int64_t") long xBytes,
-      @Cast("int64_t") long xPitch,
-      @Cast("const void*") short @Nullable [] residual,
-      @Cast("int64_t") long residualBytes,
-      @Cast("int64_t") long residualPitch,
-      @Cast("void*") short @Nullable [] y,
-      @Cast("int64_t") long yBytes,
-      @Cast("int64_t") long yPitch,
-      @Cast("const void*") long runningMean,
-      @Cast("const void*") long runningVar,
-      @Cast("const void*") long weight,
-      @Cast("const void*") long bias,
-      double eps);
+      long runningMean,
+      long runningVar,
+      long weight,
+      long bias,
+      double eps,
+      long whole);
 
   /** Normalizes with the batch's statistics, saves them and updates the running statistics. */
   public static native int bn_training(

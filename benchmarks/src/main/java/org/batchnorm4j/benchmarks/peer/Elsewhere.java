@@ -57,7 +57,7 @@ public record Elsewhere(String name, BatchNormBackend backend, Memory memory) im
 
   private Tensor wrap(float[] values, long[] dims) {
     if (memory == Memory.HEAP_ARRAY) {
-      return Tensor.wrap(values, 0, dims);
+      return Tensor.wrap(values, dims);
     }
     FloatBuffer buffer =
         ByteBuffer.allocateDirect(4 * values.length).order(ByteOrder.nativeOrder()).asFloatBuffer();

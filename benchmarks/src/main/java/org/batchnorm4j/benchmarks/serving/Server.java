@@ -8,6 +8,11 @@ interface Server {
 
   void close() throws Exception;
 
+  /** Whether it computes the network, or only shows how fast memory is. */
+  default boolean computes() {
+    return true;
+  }
+
   /** One call after another, on one thread. */
   interface Caller {
     void call();

@@ -12,9 +12,9 @@ import java.util.Arrays;
 import java.util.Collection;
 import java.util.LinkedHashSet;
 import java.util.List;
-import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
+import org.batchnorm4j.benchmarks.Text;
 import org.jspecify.annotations.Nullable;
 import org.openjdk.jmh.annotations.Mode;
 import org.openjdk.jmh.annotations.Param;
@@ -52,22 +52,14 @@ public record Serving(Map<String, String> environment, double minutes, List<Row>
     long start = System.nanoTime();
     List<Row> rows = new ArrayList<>();
     List<String> works = parameters("work");
-    List<String> contenders = parameters("contender");
-    int all = CALLERS.length * works.size() * contenders.size();
+    int all = CALLERS.length * works.stream().mapToInt(work -> contenders(work).size()).sum();
     for (int callers : CALLERS) {
       for (String work : works) {
-        for (String contender : contenders) {
+        for (String contender : contenders(work)) {
           // A JVM takes a second or two to start and to stop.
           int left = (all - rows.size()) * (WARMUP_SECONDS + SECONDS + 2);
-          progress.printf(
-              Locale.ROOT,
-              "%s%d of %d, about %d:%02d left: %-50s",
-              System.console() == null ? "\n" : "\r",
-              rows.size() + 1,
-              all,
-              left / 60,
-              left % 60,
-              contender + ", " + work + ", callers: " + callers);
+          String what = contender + ", " + work + ", callers: " + callers;
+          Text.progress(progress, rows.size() + 1, all, left, what);
           rows.add(measure(work, contender, callers));
         }
       }
@@ -106,6 +98,12 @@ public record Serving(Map<String, String> environment, double minutes, List<Row>
     // Callers ask again at once, so as many requests as callers are always under way.
     double perSecond = callers / s.getMean() * 1e6;
     return new Row(work, contender, callers, s.getPercentile(50), s.getPercentile(99), perSecond);
+  }
+
+  private static List<String> contenders(String work) {
+    List<String> all = new ArrayList<>(parameters("contender"));
+    all.removeIf(contender -> contender.equals("copy") && !work.startsWith("scaler"));
+    return all;
   }
 
   /** The values that JMH would run {@link ServingJmh} with. */
@@ -150,7 +148,8 @@ public record Serving(Map<String, String> environment, double minutes, List<Row>
     out.append("|---|---|\n").append("| minutes | ").append(minutes).append(" |\n");
     environment.forEach((k, v) -> out.append("| " + k + " | " + v + " |\n"));
     out.append("\nMicroseconds of a request: median and 99th percentile, and thousands of ");
-    out.append("requests a second of all callers. The number behind the work is its batch.\n\n");
+    out.append("requests a second of all callers. The number behind the work is its batch. Copy: ");
+    out.append("`System.arraycopy` of the same arrays, which is as fast as a scaler can be.\n\n");
     Set<String> works = new LinkedHashSet<>();
     Set<String> contenders = new LinkedHashSet<>();
     for (Row row : rows) {
@@ -165,11 +164,16 @@ public record Serving(Map<String, String> environment, double minutes, List<Row>
         out.append("| ").append(work).append(" |");
         for (String contender : contenders) {
           Row row = row(work, contender, callers);
-          if (row == null || row.median == 0) {
+          if (row == null) {
+            out.append(" - | | |");
+          } else if (row.median == 0) {
             out.append(" failed | | |");
           } else {
-            out.append(' ').append(number(row.median)).append(" | ").append(number(row.p99));
-            out.append(" | ").append(number(row.perSecond * 1e-3)).append(" |");
+            out.append(' ')
+                .append(Text.number(row.median))
+                .append(" | ")
+                .append(Text.number(row.p99));
+            out.append(" | ").append(Text.number(row.perSecond * 1e-3)).append(" |");
           }
         }
         out.append('\n');
@@ -185,10 +189,5 @@ public record Serving(Map<String, String> environment, double minutes, List<Row>
         .filter(r -> r.callers == callers)
         .findFirst()
         .orElse(null);
-  }
-
-  private static String number(double value) {
-    String format = value < 1 ? "%.3f" : value < 10 ? "%.2f" : value < 100 ? "%.1f" : "%.0f";
-    return String.format(Locale.ROOT, format, value);
   }
 }

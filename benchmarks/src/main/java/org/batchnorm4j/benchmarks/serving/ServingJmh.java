@@ -33,7 +33,7 @@ public class ServingJmh {
   @State(Scope.Benchmark)
   @NullUnmarked
   public static class Served {
-    @Param({"batchnorm4j", "ONNX Runtime", "libtorch"})
+    @Param({"batchnorm4j", "ONNX Runtime", "libtorch", "copy"})
     String contender = "";
 
     @Param({"mlp 1", "mlp 64", "mlp 1024", "cnn 1", "cnn 64", "scaler 1", "scaler 10000"})
@@ -54,6 +54,7 @@ public class ServingJmh {
             case "batchnorm4j" -> new OurServer(network);
             case "ONNX Runtime" -> new OnnxServer(network);
             case "libtorch" -> new TorchServer(network);
+            case "copy" -> new CopyServer();
             default -> throw new IllegalArgumentException("there is no contender " + contender);
           };
     }
@@ -81,6 +82,9 @@ public class ServingJmh {
       }
       caller = served.server.caller(served.batch, input);
       caller.call();
+      if (!served.server.computes()) {
+        return;
+      }
       try (InferenceModel model =
           InferenceModel.of(served.network.module(), served.network.sample())) {
         int outputs = served.batch * (int) model.outputShape().size();

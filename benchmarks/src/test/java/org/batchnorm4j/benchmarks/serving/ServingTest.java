@@ -23,7 +23,8 @@ class ServingTest {
               new Serving.Row("mlp 1", "batchnorm4j", 1, 0.5, 2, 1_900_000),
               new Serving.Row("mlp 1", "libtorch", 1, 12.3, 40, 80_000),
               new Serving.Row("mlp 1", "batchnorm4j", 64, 30, 999, 1_500_000),
-              new Serving.Row("mlp 1", "libtorch", 64, 0, 0, 0)));
+              new Serving.Row("mlp 1", "libtorch", 64, 0, 0, 0),
+              new Serving.Row("scaler 1", "copy", 64, 0.25, 0.5, 2_000_000)));
 
   @Test
   void readsWhatItWrote() throws IOException {
@@ -39,8 +40,8 @@ class ServingTest {
   @Test
   void everyNumberOfCallersHasATable() {
     String text = SOME.markdown();
-    assertTrue(text.contains("| mlp 1 | 0.500 | 2.00 | 1900 | 12.3 | 40.0 | 80.0 |"), text);
+    assertTrue(text.contains("| mlp 1 | 0.500 | 2.00 | 1900 | 12.3 | 40.0 | 80.0 | - | | |"), text);
     assertTrue(text.contains("## Callers: 64"), text);
-    assertTrue(text.contains("| mlp 1 | 30.0 | 999 | 1500 | failed | | |"), text);
+    assertTrue(text.contains("| mlp 1 | 30.0 | 999 | 1500 | failed | | | - | | |"), text);
   }
 }

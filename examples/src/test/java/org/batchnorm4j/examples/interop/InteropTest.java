@@ -65,7 +65,7 @@ class InteropTest {
         OnnxTensor in = OnnxTensor.createTensor(environment, features.asFloatBuffer(), dims());
         OnnxTensor out = OnnxTensor.createTensor(environment, result.asFloatBuffer(), dims());
         OrtSession session = environment.createSession(relu())) {
-      scaler.forward(Tensor.wrap(INPUT, 0, 2, 3), features);
+      scaler.forward(Tensor.wrap(INPUT, 2, 3), features);
       session.run(Map.of("x", in), Set.of(), Map.of("y", out)).close();
       float[] expected = scaled.clone();
       for (int i = 0; i < expected.length; i++) {
