@@ -3,9 +3,11 @@
 # For size: it runs where nothing else does, and would be the largest of all.
 set(BN_FLAGS_scalar -Os)
 set(BN_FLAGS_avx2 -O3 -mavx2 -mfma -mf16c)
-# The uninitialized warnings are GCC's own about its intrinsics (GCC bug 105593).
-set(BN_FLAGS_avx512 -O3 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c -mprefer-vector-width=512
-  -Wno-uninitialized -Wno-maybe-uninitialized)
+set(BN_FLAGS_avx512 -O3 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c -mprefer-vector-width=512)
+if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
+  # GCC's own warnings about its intrinsics (GCC bug 105593).
+  list(APPEND BN_FLAGS_avx512 -Wno-uninitialized -Wno-maybe-uninitialized)
+endif()
 set(BN_FLAGS_neon -O3)
 if(MINGW)
   # The stack on Windows is aligned to 16 bytes only, and GCC forgets that when it spills wider

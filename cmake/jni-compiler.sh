@@ -8,7 +8,7 @@ sort_functions() {
   # A function to a line, its lines parted by \001.
   awk -v functions="$1.functions" -v before="$1.before" -v after="$1.after" '
     /^JNIEXPORT .* Java_/ { inside = seen = 1 }
-    inside { printf "%s%s", $0, $0 == "}" ? "\n" : "\001" > functions }
+    inside { printf("%s%s", $0, ($0 == "}" ? "\n" : "\001")) > functions }
     !inside { print > (seen ? after : before) }
     $0 == "}" { inside = 0 }' "$1"
   { cat "$1.before"; LC_ALL=C sort "$1.functions" | tr '\001' '\n'; cat "$1.after"; } >"$1"

@@ -28,6 +28,7 @@ packages() {
 build() {
   local toolchain=$PWD/cmake/toolchain-$1.cmake options=(-DBN_BUILD_TESTS=ON)
   [ -f "$toolchain" ] && options+=("-DCMAKE_TOOLCHAIN_FILE=$toolchain")
+  [ "$1" = linux-x86_64-clang ] && options+=(-DCMAKE_CXX_COMPILER=clang++)
   cmake -S cpp -B "$out/$1" "${options[@]}" && nice cmake --build "$out/$1" --parallel 2
 }
 
@@ -66,7 +67,7 @@ java_here() { mvn -q -B test -Dtest=ConformanceTest,BackendsTest -Dtest.jvm=-Dor
 # The quick part of the conformance suite on Debian's arm64 JRE, unpacked into a folder.
 java_arm64() {
   local root=$PWD/$out/arm64-jre java test=org.batchnorm4j.backend.ConformanceTest
-  natives linux-arm64
+  natives linux-arm64 || return
   if [ ! -d "$root" ]; then
     dpkg --print-foreign-architectures | grep -qx arm64 || dpkg --add-architecture arm64
     apt-get update -qq
@@ -75,9 +76,9 @@ java_arm64() {
     for package in "$root"/packages/*.deb; do dpkg -x "$package" "$root"; done
   fi
   java=$root/usr/lib/jvm/java-17-openjdk-arm64/bin/java
-  mvn -q -B dependency:build-classpath -DincludeScope=test "-Dmdep.outputFile=$PWD/$out/class-path"
+  mvn -q -B dependency:build-classpath -DincludeScope=test "-Dmdep.outputFile=$PWD/$out/class-path" || return
   mvn -q -B dependency:copy -Dartifact=org.junit.platform:junit-platform-console-standalone:6.1.3 \
-    "-DoutputDirectory=$PWD/$out"
+    "-DoutputDirectory=$PWD/$out" || return
   # Compiled quickly rather than well: most of its code runs once.
   qemu-aarch64-static -L "$root" "$java" -XX:TieredStopAtLevel=1 -Dorg.batchnorm4j.backend=native \
     -cp "$out/junit-platform-console-standalone-6.1.3.jar:target/test-classes:target/classes:$(cat "$out/class-path")" \
@@ -88,8 +89,8 @@ java_arm64() {
 
 # No JVM for Windows here: the DLL is loaded by a small program, and tests itself.
 windows_dll() {
-  natives windows-x86_64
-  x86_64-w64-mingw32-gcc-posix -O1 -Wall -Werror cmake/load-dll.c -o "$out/load-dll.exe"
+  natives windows-x86_64 || return
+  x86_64-w64-mingw32-gcc-posix -O1 -Wall -Werror cmake/load-dll.c -o "$out/load-dll.exe" || return
   on_wine "$out/load-dll.exe" target/classes/org/batchnorm4j/backend/jni/windows-x86_64/jnibatchnorm4j.dll
 }
 on_wine() {
@@ -105,7 +106,7 @@ wanted=("$@")
 for name in "$@"; do
   case $name in
     linux-x86_64 | linux-x86_64-sse | linux-x86_64-avx | linux-x86_64-avx2 | linux-x86_64-no-fma) ;;
-    linux-arm64 | windows-x86_64) ;;
+    linux-x86_64-clang | linux-arm64 | windows-x86_64) ;;
     *)
       echo "platforms.sh: no platform '$name'" >&2
       exit 2
@@ -124,6 +125,13 @@ emulate_x86 linux-x86_64-sse Nehalem $scalar || true
 emulate_x86 linux-x86_64-avx SandyBridge $scalar || true
 emulate_x86 linux-x86_64-no-fma Haswell,-fma $scalar || true
 emulate_x86 linux-x86_64-avx2 Haswell $avx2 || true
+
+# The compiler of macOS, and the same bits by another one.
+if want linux-x86_64-clang; then
+  packages clang libomp-dev
+  row linux-x86_64-clang linux-x86_64-clang "here, by clang" - \
+    "$out/linux-x86_64-clang/test/kernels_test" "$quick"
+fi
 
 if want linux-arm64; then
   packages g++-aarch64-linux-gnu

@@ -36,6 +36,8 @@ import org.batchnorm4j.tensor.Tensor;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.condition.DisabledOnOs;
+import org.junit.jupiter.api.condition.OS;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
@@ -44,6 +46,10 @@ import org.junit.jupiter.params.provider.MethodSource;
  * The 35 batch norms of a network that people use, PP-OCR's classifier of upright and upside-down
  * text, at its real activations: ONNX Runtime's outputs and ours.
  */
+@DisabledOnOs(
+    value = OS.MAC,
+    architectures = "x86_64",
+    disabledReason = "there is no ONNX Runtime for it")
 class RealNetworkTest {
   private static final String MODEL = "/models/ch_ppocr_mobile_v2.0_cls_infer.onnx";
 

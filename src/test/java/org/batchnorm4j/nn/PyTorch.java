@@ -18,15 +18,12 @@ import org.jspecify.annotations.Nullable;
 
 /** PyTorch as the oracle: values to and from its tensors, and comparisons. */
 public final class PyTorch {
-  static {
-    // More threads would add channels-last sums in another order each time.
-    torch.set_num_threads(1);
-  }
-
   private PyTorch() {}
 
   /** A f64 tensor of these values, row-major. */
   static org.bytedeco.pytorch.Tensor tensor(double[] values, long... shape) {
+    // More threads would add channels-last sums in another order each time.
+    torch.set_num_threads(1);
     try (DoublePointer p = new DoublePointer(Math.max(1, values.length)).put(values)) {
       return torch.from_blob(p, shape, new TensorOptions(torch.ScalarType.Double)).clone();
     }
