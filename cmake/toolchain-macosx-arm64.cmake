@@ -1,9 +1,3 @@
 # macosx-arm64, on a Mac of either kind.
-if(NOT CMAKE_HOST_SYSTEM_PROCESSOR STREQUAL arm64)
-  set(CMAKE_SYSTEM_NAME Darwin)
-  set(CMAKE_SYSTEM_PROCESSOR arm64)
-endif()
-# In the cache, where CMake would put its own.
-set(CMAKE_OSX_ARCHITECTURES arm64 CACHE STRING "")
-# The first for both kinds; the same in pom.xml.
-set(CMAKE_OSX_DEPLOYMENT_TARGET 11.0 CACHE STRING "")
+set(CROSS_PROCESSOR arm64)
+include(${CMAKE_CURRENT_LIST_DIR}/cross-macosx.cmake)
