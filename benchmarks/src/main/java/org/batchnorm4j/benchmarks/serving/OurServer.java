@@ -13,20 +13,7 @@ final class OurServer implements Server {
   @Override
   public Caller caller(int batch, float[] input) {
     float[] output = new float[batch * (int) model.outputShape().size()];
-    return new Caller() {
-      @Override
-      public void call() {
-        model.forward(input, output);
-      }
-
-      @Override
-      public float[] output() {
-        return output;
-      }
-
-      @Override
-      public void close() {}
-    };
+    return Caller.of(() -> model.forward(input, output), output);
   }
 
   @Override

@@ -21,5 +21,23 @@ interface Server {
     float[] output();
 
     void close() throws Exception;
+
+    /** One that has nothing to close. */
+    static Caller of(Runnable call, float[] output) {
+      return new Caller() {
+        @Override
+        public void call() {
+          call.run();
+        }
+
+        @Override
+        public float[] output() {
+          return output;
+        }
+
+        @Override
+        public void close() {}
+      };
+    }
   }
 }
