@@ -56,22 +56,18 @@ BN_INLINE int64_t head_of(int64_t n) {
   return h;
 }
 
-// Replaces the moments of those chunks of a block that float cannot hold.
-template <class S>
-static void mend_block(const Extent& e, const S* x, int64_t pitch, const Block<Element<S>>& block,
-                       Sums<Element<S>> sums, const Element<S>* first, double* mean, double* m2) {
-  using E = Element<S>;
+// Replaces the moments of those of `count` chunks whose sums float cannot hold. Chunk l is of a
+// channel that begins with first(l) and has the n(l) values value(l, 0), value(l, 1), ...
+template <class E, class N, class First, class Value>
+static void mend(int64_t count, Sums<E> sums, N n, First first, Value value, double* mean,
+                 double* m2) {
   E s1[16], s2[16], values[kChunk];
   store(s1, sums.a);
   store(s2, sums.b);
-  for (int64_t l = 0; l < block.count; l++) {
+  for (int64_t l = 0; l < count; l++) {
     if (in_range(s1[l], s2[l])) continue;
-    int64_t r0 = block.q[l] * kChunk, n = (int64_t)block.n[l];
-    for (int64_t r = 0; r < n; r++) {
-      int64_t sample = (r0 + r) / e.s, i = (r0 + r) % e.s;
-      values[r] = value_at(x + sample * pitch + block.c[l] * e.s + i);
-    }
-    wide_moments(values, n, first[l], mean + l, m2 + l);
+    for (int64_t r = 0; r < n(l); r++) values[r] = value(l, r);
+    wide_moments(values, n(l), first(l), mean + l, m2 + l);
   }
 }
 
@@ -101,8 +97,15 @@ void moments_ncs(const Extent& e, Data x, int64_t c0, int64_t c1, int64_t q0, in
     double mean_q[16], m2_q[16];
     store(mean_q, mean_v);
     store(m2_q, m2_v);
-    if (!all_in_range(sums.b))
-      mend_block(e, (const S*)x.p, x.pitch, block, sums, first, mean_q, m2_q);
+    if (!all_in_range(sums.b)) {
+      auto value = [&](int64_t l, int64_t r) {
+        int64_t at = block.q[l] * kChunk + r, sample = at / e.s, i = at % e.s;
+        return value_at((const S*)x.p + sample * x.pitch + block.c[l] * e.s + i);
+      };
+      mend(
+          block.count, sums, [&](int64_t l) { return (int64_t)block.n[l]; },
+          [&](int64_t l) { return first[l]; }, value, mean_q, m2_q);
+    }
     for (int64_t l = 0; l < block.count; l++) {
       int64_t i = block.c[l] - c0, q = block.q[l];
       if (q == q0) {
@@ -125,26 +128,6 @@ BN_INLINE Vec<Element<S>> head_mean(const S* p, int64_t pitch, int64_t n, Count 
   Vec<E> sum =
       fold_lanes<0, 1>([&](int64_t l) { return l < h ? load(p + l * pitch, count, zero) : zero; });
   return sum * splat(E(1) / (E)h);
-}
-
-// Replaces the moments of those of 16 channels that float cannot hold.
-template <class S, class Count>
-static void mend(const S* first, const S* rows, int64_t pitch, int64_t n, Count count,
-                 Sums<Element<S>> s, Vec<double>* mean, Vec<double>* m2) {
-  using E = Element<S>;
-  E s1[16], s2[16], column[kChunk];
-  double mean_out[16], m2_out[16];
-  store(s1, s.a);
-  store(s2, s.b);
-  store(mean_out, *mean);
-  store(m2_out, *m2);
-  for (int64_t c = 0; c < lanes_of(count); c++) {
-    if (in_range(s1[c], s2[c])) continue;
-    for (int64_t r = 0; r < n; r++) column[r] = value_at(rows + r * pitch + c);
-    wide_moments(column, n, value_at(first + c), mean_out + c, m2_out + c);
-  }
-  *mean = load(mean_out);
-  *m2 = load(m2_out);
 }
 
 template <class S>
@@ -172,7 +155,18 @@ void moments_nsc(const Extent& e, Data x, int64_t c0, int64_t c1, int64_t q0, in
         Vec<double> k = widen(load(shift + c));
         Vec<double> first_c = widen(load(first + c, count, zero)), mean_q, m2_q;
         chunk_moments(k, first_c, widen(s.a), widen(s.b), 1 / (double)n, &mean_q, &m2_q);
-        if (!all_in_range(s.b)) mend(first + c, rows + c, pitch, n, count, s, &mean_q, &m2_q);
+        if (!all_in_range(s.b)) {
+          double mean_l[16], m2_l[16];
+          store(mean_l, mean_q);
+          store(m2_l, m2_q);
+          mend(
+              lanes_of(count), s, [&](int64_t) { return n; },
+              [&](int64_t l) { return value_at(first + c + l); },
+              [&](int64_t l, int64_t r) { return value_at(rows + r * pitch + c + l); }, mean_l,
+              m2_l);
+          mean_q = load(mean_l);
+          m2_q = load(m2_l);
+        }
         if (q > q0) {
           Vec<double> mean_c = load(mean_s + c, count, splat(0.0));
           Vec<double> m2_c = load(m2_s + c, count, splat(0.0));
