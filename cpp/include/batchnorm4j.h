@@ -21,7 +21,7 @@
 
 #include <stdint.h>
 
-#define BN_ABI_VERSION 2
+#define BN_ABI_VERSION 3
 
 #if defined(_WIN32)
 #define BN_API
@@ -82,24 +82,27 @@ BN_API int bn_training(int isa, int threads, int dtype, int layout, int64_t n, i
                        const void* weight, const void* bias, double eps, void* mean, void* mean_low,
                        void* inv_std, void* running_mean, void* running_var, double momentum);
 
-/* The gradients of bn_training. y is the forward's output, read for the activation's mask, and may
- * be null for bn_identity. dx, dresidual, dweight and dbias may each be null: not wanted. */
+/* The gradients of bn_training. y is the forward's output, read for the activation's mask. It may
+ * be null: for bn_identity, and where no residual was added. Then the mask is computed again, to
+ * the same bits, from x and from weight and bias, which must be the forward's, and memory is read
+ * for two arrays instead of three. bias is used for that alone, and may be null for 0. dx,
+ * dresidual, dweight and dbias may each be null: not wanted. */
 BN_API int bn_backward_training(int isa, int threads, int dtype, int layout, int64_t n, int64_t c,
                                 int64_t s, int activation, double slope, const void* dy,
                                 int64_t dy_pitch, const void* x, int64_t x_pitch, const void* y,
-                                int64_t y_pitch, const void* weight, const void* mean,
-                                const void* mean_low, const void* inv_std, void* dx,
-                                int64_t dx_pitch, void* dresidual, int64_t dresidual_pitch,
-                                void* dweight, void* dbias);
+                                int64_t y_pitch, const void* weight, const void* bias,
+                                const void* mean, const void* mean_low, const void* inv_std,
+                                void* dx, int64_t dx_pitch, void* dresidual,
+                                int64_t dresidual_pitch, void* dweight, void* dbias);
 
 /* The gradients of bn_inference: the statistics are constants. */
 BN_API int bn_backward_inference(int isa, int threads, int dtype, int layout, int64_t n, int64_t c,
                                  int64_t s, int activation, double slope, const void* dy,
                                  int64_t dy_pitch, const void* x, int64_t x_pitch, const void* y,
-                                 int64_t y_pitch, const void* weight, const void* running_mean,
-                                 const void* running_var, double eps, void* dx, int64_t dx_pitch,
-                                 void* dresidual, int64_t dresidual_pitch, void* dweight,
-                                 void* dbias);
+                                 int64_t y_pitch, const void* weight, const void* bias,
+                                 const void* running_mean, const void* running_var, double eps,
+                                 void* dx, int64_t dx_pitch, void* dresidual,
+                                 int64_t dresidual_pitch, void* dweight, void* dbias);
 
 /* The steps of bn_training and bn_backward_training, each alone, so that what lies between them can
  * be merged with that of other parts of a batch. Sums and statistics are double for every dtype.
@@ -115,8 +118,8 @@ BN_API int bn_normalize(int isa, int threads, int dtype, int layout, int64_t n, 
                         const void* mean, const void* mean_low, const void* inv_std,
                         const void* weight, const void* bias);
 
-/* The sums of g and of g * (x - mean - mean_low), where g is dy where the activation passed it on.
- */
+/* The sums of g and of g * (x - mean - mean_low), where g is dy where the activation passed it on:
+ * y is needed for that, as by bn_input_gradient. */
 BN_API int bn_gradient_sums(int isa, int threads, int dtype, int layout, int64_t n, int64_t c,
                             int64_t s, int activation, double slope, const void* dy,
                             int64_t dy_pitch, const void* x, int64_t x_pitch, const void* y,

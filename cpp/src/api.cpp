@@ -73,10 +73,12 @@ struct Call {
     if (p == nullptr && plan.extent.c > 0) status = bn_bad_argument;
   }
 
-  void need_gradient_inputs(const Gradient& args) {
+  // whole: of a backward, which can compute the mask again where no residual was added.
+  void need_gradient_inputs(const Gradient& args, bool whole) {
     need(args.dy.p);
     need(args.x.p);
-    if (activation != bn_identity) need(args.y.p);
+    bool by_y = !whole || args.dresidual.p != nullptr;
+    if (activation != bn_identity && by_y) need(args.y.p);
   }
 
   // Whether an output may be written around the caches: not where it is also an input, whose lines
@@ -138,11 +140,19 @@ KernelMap<Normalize> map_of(const Call& call, const Normalize& args) {
   return {args, k.normalize_ncs[call.activation][add], k.normalize_nsc[call.activation][add]};
 }
 
+// Whether the activation's mask is computed again from x.
+bool masks_by_x(const Call& call, const Gradient& args) {
+  return call.activation != bn_identity && args.y.p == nullptr;
+}
+int mask_of(const Call& call, const Gradient& args) {
+  return call.activation + (masks_by_x(call, args) ? 2 : 0);
+}
+
 KernelMap<Gradient> map_of(const Call& call, const Gradient& args, bool training) {
   const Kernels& k = *call.kernels;
+  int mask = mask_of(call, args);
   bool residual = args.dresidual.p != nullptr;
-  return {args, k.gradient_ncs[call.activation][training][residual],
-          k.gradient_nsc[call.activation][training][residual]};
+  return {args, k.gradient_ncs[mask][training][residual], k.gradient_nsc[mask][training][residual]};
 }
 
 class MomentsReduce : public Reduce {
@@ -197,14 +207,14 @@ class SumsReduce : public Reduce {
   }
   void ncs(int64_t c0, int64_t c1, int64_t q0, int64_t q1, double* a, double* b,
            const Packed* packed) override {
-    auto sums = call_.kernels->sums_ncs[call_.activation];
+    auto sums = call_.kernels->sums_ncs[mask_of(call_, args_)];
     Gradient args = args_;
     if (packed) take_packed(args, *packed);
     sums(args, c0, c1, q0, q1, a, b);
   }
   void nsc(int64_t c0, int64_t c1, int64_t q0, int64_t q1, void* lanes, double* a,
            double* b) override {
-    call_.kernels->sums_nsc[call_.activation](args_, c0, c1, q0, q1, lanes, a, b);
+    call_.kernels->sums_nsc[mask_of(call_, args_)](args_, c0, c1, q0, q1, lanes, a, b);
   }
   void merge(int64_t width, int64_t channels, int64_t segments, double* a, double* b) override {
     call_.kernels->merge_sums(width, channels, segments, a, b);
@@ -268,10 +278,11 @@ struct Gradients {
   void *dweight, *dbias;
 };
 
-int backward(Call& call, Gradient args, const Statistics& from, const void* weight, Gradients to) {
+int backward(Call& call, Gradient args, const Statistics& from, const void* weight,
+             const void* bias, Gradients to) {
   const Kernels& kernels = *call.kernels;
   bool training = from.training();
-  call.need_gradient_inputs(args);
+  call.need_gradient_inputs(args, true);
   if (training) {
     for (const void* p : {from.mean, from.mean_low, from.inv_std}) call.need_per_channel(p);
   } else {
@@ -292,14 +303,17 @@ int backward(Call& call, Gradient args, const Statistics& from, const void* weig
   ReduceMap schedule(call.plan, reduce, args.dx.p != nullptr);
   Workspace workspace;
   int64_t scratch_bytes = schedule.scratch();
-  for (int64_t b : {bytes, bytes, bytes, bytes, bytes, scratch_bytes}) workspace.plan(b);
+  for (int i = 0; i < 6; i++) workspace.plan(bytes);
+  workspace.plan(scratch_bytes);
   if (!workspace.reserve()) return bn_no_memory;
-  void *scale = workspace.take(bytes), *c1 = workspace.take(bytes), *c2 = workspace.take(bytes);
+  void *scale = workspace.take(bytes), *shift = workspace.take(bytes);
+  void *c1 = workspace.take(bytes), *c2 = workspace.take(bytes);
   void *low = zeros(workspace, bytes), *inv_std = workspace.take(bytes);
   void* scratch = workspace.take(scratch_bytes);
 
   args.extent = call.plan.extent;
   args.scale = scale;
+  args.bias = shift;
   args.slope = call.slope;
   StoreChoice stores(Pass::kBackward, call.kernels, call.plan,
                      call.may_stream(args.dx.p, {args.dy.p, args.x.p, args.y.p}));
@@ -312,13 +326,16 @@ int backward(Call& call, Gradient args, const Statistics& from, const void* weig
     args.c1 = finish.c1 = c1;
     args.c2 = finish.c2 = c2;
     finish.inv_std = from.inv_std;
+    if (masks_by_x(call, args)) {
+      kernels.prepare_inference({0, nullptr, from.inv_std, weight, bias, scale, shift, nullptr}, 0,
+                                c);
+    }
   } else {
     args.mean = from.running_mean;
     args.mean_low = low;
     finish.inv_std = inv_std;
-    // scale and the unused bias, which lands in c1.
     kernels.prepare_inference(
-        {from.eps, from.running_var, nullptr, weight, nullptr, scale, c1, inv_std}, 0, c);
+        {from.eps, from.running_var, nullptr, weight, bias, scale, shift, inv_std}, 0, c);
   }
 
   bool sums = to.dweight || to.dbias || (training && args.dx.p);
@@ -521,7 +538,7 @@ int bn_gradient_sums(int isa, int threads, int dtype, int layout, int64_t n, int
   Call call(isa, threads, dtype, layout, n, c, s, activation, slope);
   if (call.status != bn_ok) return call.status;
   bn::Gradient args = call.gradient({dy, dy_pitch}, {x, x_pitch}, {y, y_pitch}, {}, {});
-  call.need_gradient_inputs(args);
+  call.need_gradient_inputs(args, false);
   for (const void* p : {mean, mean_low, (const void*)sum_dy, (const void*)dot}) {
     call.need_per_channel(p);
   }
@@ -544,7 +561,7 @@ int bn_input_gradient(int isa, int threads, int dtype, int layout, int64_t n, in
   if (call.status != bn_ok) return call.status;
   bn::Gradient args = call.gradient({dy, dy_pitch}, {x, x_pitch}, {y, y_pitch}, {dx, dx_pitch},
                                     {dresidual, dresidual_pitch});
-  call.need_gradient_inputs(args);
+  call.need_gradient_inputs(args, false);
   call.need(dx);
   for (const void* p : {mean, mean_low, inv_std, (const void*)sum_dy, (const void*)dot}) {
     call.need_per_channel(p);
@@ -630,28 +647,28 @@ int bn_training(int isa, int threads, int dtype, int layout, int64_t n, int64_t 
 int bn_backward_training(int isa, int threads, int dtype, int layout, int64_t n, int64_t c,
                          int64_t s, int activation, double slope, const void* dy, int64_t dy_pitch,
                          const void* x, int64_t x_pitch, const void* y, int64_t y_pitch,
-                         const void* weight, const void* mean, const void* mean_low,
-                         const void* inv_std, void* dx, int64_t dx_pitch, void* dresidual,
-                         int64_t dresidual_pitch, void* dweight, void* dbias) {
+                         const void* weight, const void* bias, const void* mean,
+                         const void* mean_low, const void* inv_std, void* dx, int64_t dx_pitch,
+                         void* dresidual, int64_t dresidual_pitch, void* dweight, void* dbias) {
   Call call(isa, threads, dtype, layout, n, c, s, activation, slope);
   if (call.status != bn_ok) return call.status;
   bn::Gradient args = call.gradient({dy, dy_pitch}, {x, x_pitch}, {y, y_pitch}, {dx, dx_pitch},
                                     {dresidual, dresidual_pitch});
-  return bn::backward(call, args, {mean, mean_low, inv_std, nullptr, nullptr, 0}, weight,
+  return bn::backward(call, args, {mean, mean_low, inv_std, nullptr, nullptr, 0}, weight, bias,
                       {dweight, dbias});
 }
 
 int bn_backward_inference(int isa, int threads, int dtype, int layout, int64_t n, int64_t c,
                           int64_t s, int activation, double slope, const void* dy, int64_t dy_pitch,
                           const void* x, int64_t x_pitch, const void* y, int64_t y_pitch,
-                          const void* weight, const void* running_mean, const void* running_var,
-                          double eps, void* dx, int64_t dx_pitch, void* dresidual,
-                          int64_t dresidual_pitch, void* dweight, void* dbias) {
+                          const void* weight, const void* bias, const void* running_mean,
+                          const void* running_var, double eps, void* dx, int64_t dx_pitch,
+                          void* dresidual, int64_t dresidual_pitch, void* dweight, void* dbias) {
   Call call(isa, threads, dtype, layout, n, c, s, activation, slope);
   if (call.status != bn_ok) return call.status;
   if (running_mean == nullptr && c > 0) return bn_bad_argument;
   bn::Gradient args = call.gradient({dy, dy_pitch}, {x, x_pitch}, {y, y_pitch}, {dx, dx_pitch},
                                     {dresidual, dresidual_pitch});
   return bn::backward(call, args, {nullptr, nullptr, nullptr, running_mean, running_var, eps},
-                      weight, {dweight, dbias});
+                      weight, bias, {dweight, dbias});
 }

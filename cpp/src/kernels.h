@@ -43,12 +43,13 @@ struct Normalize {
   bool stream;
 };
 
-// Sums over g = masked dy, and the gradients made from them.
+// Sums over g = masked dy, and the gradients made from them. Where there is no y to mask by, scale
+// and bias are those of the forward, before the sums too.
 struct Gradient {
   Extent extent;
   Data dy, x, y;
   Out dx, dresidual;
-  const void *mean, *mean_low, *scale, *c1, *c2;
+  const void *mean, *mean_low, *scale, *bias, *c1, *c2;
   double slope;
   bool stream;
 };
@@ -107,20 +108,21 @@ struct Kernels {
                               int64_t f1);
   void (*normalize_nsc[3][2])(const Normalize&, int64_t streams, int64_t r0, int64_t r1);
 
-  // [activation]: sums of g and g * (x - mean) over chunks [q0, q1), at [c - c0].
-  void (*sums_ncs[3])(const Gradient&, int64_t c0, int64_t c1, int64_t q0, int64_t q1, double* g,
+  // [mask]: an activation whose mask is read from y, or, 2 further, computed again from x. Sums of
+  // g and g * (x - mean) over chunks [q0, q1), at [c - c0].
+  void (*sums_ncs[5])(const Gradient&, int64_t c0, int64_t c1, int64_t q0, int64_t q1, double* g,
                       double* dot);
-  void (*sums_nsc[3])(const Gradient&, int64_t c0, int64_t c1, int64_t q0, int64_t q1, void* lanes,
+  void (*sums_nsc[5])(const Gradient&, int64_t c0, int64_t c1, int64_t q0, int64_t q1, void* lanes,
                       double* g, double* dot);
   // Adds segments [1, p) to segment 0.
   void (*merge_sums)(int64_t width, int64_t count, int64_t p, double* g, double* dot);
   void (*finish_gradient)(const FinishGradient&, int64_t c0, int64_t c1, const double* g,
                           const double* dot);
 
-  // [activation][training][dresidual wanted]; dy, x and y are read ahead.
-  void (*gradient_ncs[3][2][2])(const Gradient&, const Walk&, int64_t n0, int64_t n1, int64_t f0,
+  // [mask][training][dresidual wanted], null for a dresidual without y; dy, x and y are read ahead.
+  void (*gradient_ncs[5][2][2])(const Gradient&, const Walk&, int64_t n0, int64_t n1, int64_t f0,
                                 int64_t f1);
-  void (*gradient_nsc[3][2][2])(const Gradient&, int64_t streams, int64_t r0, int64_t r1);
+  void (*gradient_nsc[5][2][2])(const Gradient&, int64_t streams, int64_t r0, int64_t r1);
 };
 
 // One table per instruction set and data type, each in an object file of its own.

@@ -52,8 +52,8 @@ TEST(Api, EmptyBatchChangesNothingButGradients) {
   EXPECT_EQ(7, mean[0]);
   EXPECT_EQ(8, var[2]);
   EXPECT_EQ(bn_ok, bn_backward_training(isa, 2, bn_f32, bn_ncs, 0, 3, 4, bn_identity, 0, nullptr,
-                                        12, nullptr, 12, nullptr, 0, nullptr, f.one, f.one, f.one,
-                                        nullptr, 0, nullptr, 0, mean, var));
+                                        12, nullptr, 12, nullptr, 0, nullptr, nullptr, f.one, f.one,
+                                        f.one, nullptr, 0, nullptr, 0, mean, var));
   EXPECT_EQ(0, mean[0]);
   EXPECT_EQ(0, var[2]);
 }
@@ -63,14 +63,26 @@ TEST(Api, ResidualGradientAlone) {
   int isa = bn_detect_isa();
   float dy[4] = {1, 2, 3, 4}, x[4] = {1, 2, 3, 4}, y[4] = {-1, 1, 0, 2}, g[4] = {};
   float mean[1] = {2.5f}, low[1] = {0}, inv_std[1] = {1}, dbias[1];
-  EXPECT_EQ(bn_ok,
-            bn_backward_training(isa, 1, bn_f32, bn_ncs, 4, 1, 1, bn_relu, 0, dy, 1, x, 1, y, 1,
-                                 nullptr, mean, low, inv_std, nullptr, 0, g, 1, nullptr, dbias));
+  EXPECT_EQ(bn_ok, bn_backward_training(isa, 1, bn_f32, bn_ncs, 4, 1, 1, bn_relu, 0, dy, 1, x, 1, y,
+                                        1, nullptr, nullptr, mean, low, inv_std, nullptr, 0, g, 1,
+                                        nullptr, dbias));
   EXPECT_EQ(0, g[0]);
   EXPECT_EQ(2, g[1]);
   EXPECT_EQ(0, g[2]);
   EXPECT_EQ(4, g[3]);
   EXPECT_EQ(6, dbias[0]);
+}
+
+// Where a residual was added, x and bias do not tell the output's sign.
+TEST(Api, MaskWithResidualNeedsOutput) {
+  int isa = bn_detect_isa();
+  float dy[4] = {1, 2, 3, 4}, x[4] = {1, 2, 3, 4}, dx[4] = {}, g[4] = {};
+  float mean[1] = {2.5f}, low[1] = {0}, inv_std[1] = {1};
+  EXPECT_EQ(bn_bad_argument, bn_backward_training(isa, 1, bn_f32, bn_ncs, 4, 1, 1, bn_relu, 0, dy,
+                                                  1, x, 1, nullptr, 1, nullptr, nullptr, mean, low,
+                                                  inv_std, dx, 1, g, 1, nullptr, nullptr));
+  EXPECT_EQ(0, dx[3]);
+  EXPECT_EQ(0, g[3]);
 }
 
 // One array as weight, bias and both running statistics: all are read before any is written.

@@ -2,6 +2,8 @@
 // or not: everything is compared with the scalar kernels on one thread, dense, channels first.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "dispatch.h"
 #include "problem.h"
 
@@ -13,16 +15,21 @@ std::string show(const Case& p, const How& h) {
          " residual=" + std::to_string(p.residual) + " affine=" + std::to_string(p.affine) +
          " isa=" + std::to_string(h.isa) + " threads=" + std::to_string(h.threads) +
          " layout=" + std::to_string(h.layout) + " in_place=" + std::to_string(h.in_place) +
-         " misalign=" + std::to_string(h.misalign) + " gap=" + std::to_string(h.gap);
+         " misalign=" + std::to_string(h.misalign) + " gap=" + std::to_string(h.gap) +
+         " mask_of_x=" + std::to_string(h.mask_of_x);
 }
 
 void expect_same(const Case& p, const std::vector<How>& hows) {
   Results expected = run(p, {});
-  for (const How& how : hows) {
-    Results got = run(p, how);
-    // EXPECT_TRUE: a difference is never worth printing a megabyte.
-    EXPECT_TRUE(got.bytes == expected.bytes) << show(p, how);
-    EXPECT_TRUE(got.guards_intact) << show(p, how);
+  for (How how : hows) {
+    for (bool mask_of_x : {false, true}) {
+      if (mask_of_x && (p.activation == bn_identity || p.residual)) continue;
+      how.mask_of_x = mask_of_x;
+      Results got = run(p, how);
+      // EXPECT_TRUE: a difference is never worth printing a megabyte.
+      EXPECT_TRUE(got.bytes == expected.bytes) << show(p, how);
+      EXPECT_TRUE(got.guards_intact) << show(p, how);
+    }
   }
 }
 
@@ -96,8 +103,10 @@ TEST(Conformance, CopiedTiles) {
        {Case{16, 64, 1024}, Case{16, 64, 1024, bn_f32, bn_relu}, Case{16, 128, 1024, bn_bf16}}) {
     Results expected = run(p, {bn_detect_isa(), 1, bn_nsc});
     for (int threads : {1, 2}) {
-      How how = {bn_detect_isa(), threads, bn_ncs};
-      EXPECT_TRUE(run(p, how).bytes == expected.bytes) << show(p, how);
+      for (bool mask_of_x : {false, true}) {
+        How how = {bn_detect_isa(), threads, bn_ncs, false, 0, 0, mask_of_x};
+        EXPECT_TRUE(run(p, how).bytes == expected.bytes) << show(p, how);
+      }
     }
   }
 }
@@ -144,6 +153,49 @@ TEST(Conformance, StreamedStores) {
 
 TEST(Conformance, SelfTest) {
   for (int isa : isas()) EXPECT_EQ(bn_ok, bn_self_test(isa));
+}
+
+// Outputs around half of the least positive number, which is stored as 0: a mask computed from x
+// must not take them for positive.
+template <class E>
+void expect_masks(int dtype, E weight, const void* x, const std::vector<E>& passed) {
+  constexpr int64_t kC = 6;
+  E zeros[kC] = {}, ones[kC], weights[kC];
+  std::fill_n(ones, kC, E(1));
+  std::fill_n(weights, kC, weight);
+  for (int isa : isas()) {
+    for (int layout : {bn_ncs, bn_nsc}) {
+      for (bool mask_of_x : {false, true}) {
+        alignas(8) char y[kC * 8] = {};
+        E dbias[kC] = {};
+        ASSERT_EQ(bn_ok, bn_inference(isa, 1, dtype, layout, 1, kC, 1, bn_relu, 0, x, kC, nullptr,
+                                      0, y, kC, zeros, ones, weights, nullptr, 0));
+        // The gradient of y is x: any numbers will do.
+        ASSERT_EQ(bn_ok,
+                  bn_backward_inference(isa, 1, dtype, layout, 1, kC, 1, bn_relu, 0, x, kC, x, kC,
+                                        mask_of_x ? nullptr : y, kC, weights, nullptr, zeros, ones,
+                                        0, nullptr, 0, nullptr, 0, nullptr, dbias));
+        for (int64_t c = 0; c < kC; c++) {
+          EXPECT_EQ(passed[(size_t)c], dbias[c])
+              << "dtype " << dtype << " isa " << isa << " layout " << layout << " mask_of_x "
+              << mask_of_x << " value " << c;
+        }
+      }
+    }
+  }
+}
+
+TEST(Conformance, OutputsStoredAsZeroAreNotPositive) {
+  // 0.5, 1, the next number, 1.5, -1 and 2, times half of the least number.
+  const float f32[] = {0.5f, 1, 1 + 0x1p-23f, 1.5f, -1, 2};
+  const double f64[] = {0.5, 1, 1 + 0x1p-52, 1.5, -1, 2};
+  const uint16_t bf16[] = {0x3f00, 0x3f80, 0x3f81, 0x3fc0, 0xbf80, 0x4000};
+  const uint16_t f16[] = {0x3800, 0x3c00, 0x3c01, 0x3e00, 0xbc00, 0x4000};
+  expect_masks<float>(bn_bf16, 0x1p-134f, bf16, {0, 0, 1 + 0x1p-7f, 1.5f, 0, 2});
+  expect_masks<float>(bn_f16, 0x1p-25f, f16, {0, 0, 1 + 0x1p-10f, 1.5f, 0, 2});
+  // Half of the least f32 or f64 is no weight: with the least itself, 0.5 is stored as 0.
+  expect_masks<float>(bn_f32, 0x1p-149f, f32, {0, 1, 1 + 0x1p-23f, 1.5f, 0, 2});
+  expect_masks<double>(bn_f64, 0x1p-1074, f64, {0, 1, 1 + 0x1p-52, 1.5, 0, 2});
 }
 
 // Values that float sums cannot hold take the wide path, in both layouts.

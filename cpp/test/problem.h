@@ -22,8 +22,9 @@ struct How {
   int threads = 1;
   int layout = bn_ncs;
   bool in_place = false;
-  int64_t misalign = 0;  // elements that every data array is moved by
-  int64_t gap = 0;       // elements between samples (ncs) or rows (nsc)
+  int64_t misalign = 0;    // elements that every data array is moved by
+  int64_t gap = 0;         // elements between samples (ncs) or rows (nsc)
+  bool mask_of_x = false;  // whether backward computes the mask again where it can
 };
 
 inline int64_t size_of(int dtype) { return dtype == bn_f64 ? 8 : dtype == bn_f32 ? 4 : 2; }
@@ -171,16 +172,17 @@ inline Results run(const Case& p, const How& how) {
     note(to);
     out.bytes += mean + low + inv_std + running_mean + running_var;
     Array& g = how.in_place ? dy : dx;
+    void* mask = how.mask_of_x && !p.residual ? nullptr : to.data();
     void* gr = p.residual ? dr.data() : nullptr;
     if (training) {
       status = bn_backward_training(
           how.isa, how.threads, p.dtype, how.layout, p.n, p.c, p.s, p.activation, slope, dy.data(),
-          dy.pitch(), kept.data(), kept.pitch(), to.data(), to.pitch(), w, ptr(mean), ptr(low),
+          dy.pitch(), kept.data(), kept.pitch(), mask, to.pitch(), w, b, ptr(mean), ptr(low),
           ptr(inv_std), g.data(), g.pitch(), gr, dr.pitch(), ptr(dweight), ptr(dbias));
     } else {
       status = bn_backward_inference(
           how.isa, how.threads, p.dtype, how.layout, p.n, p.c, p.s, p.activation, slope, dy.data(),
-          dy.pitch(), kept.data(), kept.pitch(), to.data(), to.pitch(), w, ptr(running_mean),
+          dy.pitch(), kept.data(), kept.pitch(), mask, to.pitch(), w, b, ptr(running_mean),
           ptr(running_var), 1e-5, g.data(), g.pitch(), gr, dr.pitch(), ptr(dweight), ptr(dbias));
     }
     out.bytes += (char)status;

@@ -165,6 +165,7 @@ Gradient gradient_args(Arrays& m, int64_t off, int64_t at, int64_t channel, Exte
   const void** to[] = {&a.mean, &a.scale, &a.c1, &a.c2};
   for (int i = 0; i < 4; i++) *to[i] = m.parameter(i, channel);
   a.mean_low = a.c2;
+  a.bias = a.c1;
   a.slope = 0.25;
   return a;
 }
@@ -220,6 +221,13 @@ TEST_P(Walks, Gradient) {
       GetParam(), 1, &Arrays::b, gradient_args,
       [](const bn::Kernels& k) { return k.gradient_nsc[bn_leaky_relu][true][true]; },
       [](const bn::Kernels& k) { return k.gradient_ncs[bn_leaky_relu][true][true]; });
+}
+
+TEST_P(Walks, GradientMaskedByX) {
+  expect_same_parts(
+      GetParam(), 1, &Arrays::b, gradient_args,
+      [](const bn::Kernels& k) { return k.gradient_nsc[bn_leaky_relu + 2][true][false]; },
+      [](const bn::Kernels& k) { return k.gradient_ncs[bn_leaky_relu + 2][true][false]; });
 }
 
 TEST_P(Walks, NormalizeRows) {

@@ -1,12 +1,35 @@
 // The sums and the gradients of backward. docs/numerics.md, "Gradients".
 
-// g: dy where the activation passed it on. y is read for its sign.
-template <class S, int act, class Count>
-BN_INLINE Vec<Element<S>> masked(const S* dy, const S* y, Count count, Vec<Element<S>> slope) {
+// What masks dy: the output of the activation, or where there is none to read, and no residual was
+// added, the same value computed again from x, which is read anyway.
+enum { kReluOfX = 3, kLeakyOfX = 4 };
+constexpr bool of_x(int act) { return act >= kReluOfX; }
+constexpr bool of_y(int act) { return act == kRelu || act == kLeaky; }
+
+// The largest value that is stored as 0: half of the least positive one, a tie.
+template <class S>
+constexpr Element<S> kStoredAsZero = 0;
+template <>
+constexpr float kStoredAsZero<bn::Bf16> = 0x1p-134f;
+template <>
+constexpr float kStoredAsZero<bn::F16> = 0x1p-25f;
+
+// What is positive where the output is.
+template <class S>
+BN_INLINE Vec<Element<S>> sign_of_x(Vec<Element<S>> centered, Vec<Element<S>> scale,
+                                    Vec<Element<S>> bias) {
+  Vec<Element<S>> t = fma(centered, scale, bias);
+  if constexpr (kStoredAsZero<S> != 0) t = t - splat(kStoredAsZero<S>);
+  return t;
+}
+
+// g: dy where the activation passed it on. sign() is positive there.
+template <class S, int act, class Count, class Sign>
+BN_INLINE Vec<Element<S>> masked(const S* dy, Count count, Vec<Element<S>> slope, Sign sign) {
   Vec<Element<S>> zero = splat(Element<S>(0));
   Vec<Element<S>> g = load(dy, count, zero);
-  if constexpr (act == kRelu) g = if_not_positive(load(y, count, zero), zero, g);
-  if constexpr (act == kLeaky) g = if_not_positive(load(y, count, zero), slope * g, g);
+  if constexpr (act == kRelu || act == kReluOfX) g = if_not_positive(sign(), zero, g);
+  if constexpr (act == kLeaky || act == kLeakyOfX) g = if_not_positive(sign(), slope * g, g);
   return g;
 }
 
@@ -14,15 +37,25 @@ template <class S, int act>
 void sums_ncs(const Gradient& a, int64_t c0, int64_t c1, int64_t q0, int64_t q1, double* g,
               double* dot) {
   using E = Element<S>;
-  constexpr int inputs = act == kIdentity ? 2 : 3;
-  Vec<E> slope = splat((E)a.slope);
+  constexpr int inputs = of_y(act) ? 3 : 2;
+  Vec<E> zero = splat(E(0)), slope = splat((E)a.slope);
   auto sum = [&](int64_t, int64_t c, const S* const* p, auto n) BN_ALWAYS {
     Vec<E> mean = splat(((const E*)a.mean)[c]), low = splat(((const E*)a.mean_low)[c]);
+    Vec<E> scale = of_x(act) ? splat(((const E*)a.scale)[c]) : zero;
+    Vec<E> bias = of_x(act) ? splat(((const E*)a.bias)[c]) : zero;
     const S *dy = p[0], *x = p[1], *y = p[inputs - 1];
     return reduce_run<E>(n, [&](int64_t i, auto count, Sums<E>& s) {
-      Vec<E> gi = masked<S, act>(dy + i, y + i, count, slope);
+      Vec<E> centered = (load(x + i, count, mean) - mean) - low;
+      auto sign = [&]() BN_ALWAYS {
+        if constexpr (of_x(act)) {
+          return sign_of_x<S>(centered, scale, bias);
+        } else {
+          return load(y + i, count, zero);
+        }
+      };
+      Vec<E> gi = masked<S, act>(dy + i, count, slope, sign);
       s.a = s.a + gi;
-      s.b = fma(gi, (load(x + i, count, mean) - mean) - low, s.b);
+      s.b = fma(gi, centered, s.b);
     });
   };
   auto done = [&](Block<E>& block) {
@@ -52,14 +85,23 @@ void sums_nsc(const Gradient& a, int64_t c0, int64_t c1, int64_t q0, int64_t q1,
       int64_t width = min(kStrip, c1 - strip);
       const S* dy = (const S*)a.dy.p + r0 * a.dy.pitch + strip;
       const S* x = (const S*)a.x.p + r0 * a.x.pitch + strip;
-      const S* y = act == kIdentity ? nullptr : (const S*)a.y.p + r0 * a.y.pitch + strip;
+      const S* y = of_y(act) ? (const S*)a.y.p + r0 * a.y.pitch + strip : nullptr;
       const E *means = (const E*)a.mean + strip, *lows = (const E*)a.mean_low + strip;
+      const E *scales = (const E*)a.scale + strip, *biases = (const E*)a.bias + strip;
       auto add = [&](int64_t row, int64_t c, auto count, Sums<E>& s) {
-        const S* y_row = act == kIdentity ? nullptr : y + row * a.y.pitch + c;
-        Vec<E> gi = masked<S, act>(dy + row * a.dy.pitch + c, y_row, count, slope);
         Vec<E> mean = load(means + c, count, zero), low = load(lows + c, count, zero);
+        Vec<E> centered = (load(x + row * a.x.pitch + c, count, zero) - mean) - low;
+        auto sign = [&]() BN_ALWAYS {
+          if constexpr (of_x(act)) {
+            return sign_of_x<S>(centered, load(scales + c, count, zero),
+                                load(biases + c, count, zero));
+          } else {
+            return load(y + row * a.y.pitch + c, count, zero);
+          }
+        };
+        Vec<E> gi = masked<S, act>(dy + row * a.dy.pitch + c, count, slope, sign);
         s.a = s.a + gi;
-        s.b = fma(gi, (load(x + row * a.x.pitch + c, count, zero) - mean) - low, s.b);
+        s.b = fma(gi, centered, s.b);
       };
       auto sink = [&](int64_t c, auto count, Sums<E> s) {
         double *g_c = g + (strip - c0) + c, *dot_c = dot + (strip - c0) + c;
@@ -115,12 +157,11 @@ void finish_gradient(const FinishGradient& f, int64_t c0, int64_t c1, const doub
   });
 }
 
-// dx of 16 values, from their g and their x.
+// dx of 16 values, from their g and their x - mean.
 template <bool training, class E>
-BN_INLINE Vec<E> dx_of(Vec<E> g, Vec<E> x, Vec<E> mean, Vec<E> low, Vec<E> scale, Vec<E> c1,
-                       Vec<E> c2) {
+BN_INLINE Vec<E> dx_of(Vec<E> g, Vec<E> centered, Vec<E> scale, Vec<E> c1, Vec<E> c2) {
   if constexpr (!training) return g * scale;
-  return fnma((x - mean) - low, c2, g - c1) * scale;
+  return fnma(centered, c2, g - c1) * scale;
 }
 
 template <class S, int act, bool training, bool residual>
@@ -130,23 +171,35 @@ void gradient_ncs(const Gradient& args, const Walk& given, int64_t n0, int64_t n
   const Gradient a = args;
   const Walk walk = given;
   using E = Element<S>;
+  constexpr bool reads_x = training || of_x(act);
   Vec<E> zero = splat(E(0)), slope = splat((E)a.slope);
+  using Values = Channel<E, of_x(act) ? 6 : 5>;
   auto channel = [&](int64_t c) BN_ALWAYS {
-    auto value = [&](const void* values)
-                     BN_ALWAYS { return training ? splat(((const E*)values)[c]) : zero; };
-    return Channel<E, 5>{{splat(((const E*)a.scale)[c]), value(a.mean), value(a.mean_low),
-                          value(a.c1), value(a.c2)}};
+    auto value = [&](bool used, const void* values)
+                     BN_ALWAYS { return used ? splat(((const E*)values)[c]) : zero; };
+    Values of_c = {{splat(((const E*)a.scale)[c]), value(reads_x, a.mean),
+                    value(reads_x, a.mean_low), value(training, a.c1), value(training, a.c2)}};
+    if constexpr (of_x(act)) of_c.v[5] = splat(((const E*)a.bias)[c]);
+    return of_c;
   };
-  auto row = [&](int64_t n, int64_t f, auto count, const Channel<E, 5>& c) BN_ALWAYS {
-    const S* dy = (const S*)a.dy.p + n * a.dy.pitch + f;
-    const S* y = act == kIdentity ? dy : (const S*)a.y.p + n * a.y.pitch + f;
-    Vec<E> g = masked<S, act>(dy, y, count, slope), x = zero;
-    if constexpr (training) x = load((const S*)a.x.p + n * a.x.pitch + f, count, zero);
+  auto row = [&](int64_t n, int64_t f, auto count, const Values& c) BN_ALWAYS {
+    Vec<E> centered = zero;
+    if constexpr (reads_x) {
+      centered = (load((const S*)a.x.p + n * a.x.pitch + f, count, zero) - c.v[1]) - c.v[2];
+    }
+    auto sign = [&]() BN_ALWAYS {
+      if constexpr (of_x(act)) {
+        return sign_of_x<S>(centered, c.v[0], c.v[5]);
+      } else {
+        return load((const S*)a.y.p + n * a.y.pitch + f, count, zero);
+      }
+    };
+    Vec<E> g = masked<S, act>((const S*)a.dy.p + n * a.dy.pitch + f, count, slope, sign);
     read_ahead<S>(walk, 0, n, f, lanes_of(count));
     read_ahead<S>(walk, 1, n, f, lanes_of(count));
-    if constexpr (act != kIdentity) read_ahead<S>(walk, 2, n, f, lanes_of(count));
+    if constexpr (of_y(act)) read_ahead<S>(walk, 2, n, f, lanes_of(count));
     if constexpr (residual) store((S*)a.dresidual.p + n * a.dresidual.pitch + f, count, g);
-    Vec<E> dx = dx_of<training>(g, x, c.v[1], c.v[2], c.v[0], c.v[3], c.v[4]);
+    Vec<E> dx = dx_of<training>(g, centered, c.v[0], c.v[3], c.v[4]);
     put(a.stream, (S*)a.dx.p + n * a.dx.pitch + f, count, dx);
   };
   for_runs<S>(walk.streams, a.extent.s, a.dx, a.stream, n0, n1, f0, f1, channel, row);
@@ -157,31 +210,40 @@ template <class S, int act, bool training, bool residual>
 void gradient_nsc(const Gradient& args, int64_t streams, int64_t r0, int64_t r1) {
   const Gradient a = args;
   using E = Element<S>;
+  constexpr bool reads_x = training || of_x(act);
   Vec<E> zero = splat(E(0)), slope = splat((E)a.slope);
   bool past = a.stream && a.dx.pitch % kLine<S> == 0;
   for_rows(streams, r0, r1, [&](int64_t r, int64_t rows, int64_t apart) BN_ALWAYS {
     const S* dy = (const S*)a.dy.p + r * a.dy.pitch;
     const S* x = (const S*)a.x.p + r * a.x.pitch;
-    const S* y = act == kIdentity ? dy : (const S*)a.y.p + r * a.y.pitch;
+    const S* y = of_y(act) ? (const S*)a.y.p + r * a.y.pitch : nullptr;
     S* dx = (S*)a.dx.p + r * a.dx.pitch;
     S* dr = residual ? (S*)a.dresidual.p + r * a.dresidual.pitch : nullptr;
-    for_row(a.extent.c, rows, dx, past,
-            [&](int64_t c, auto count, int64_t from, int64_t to) BN_ALWAYS {
-              auto channel = [&](const void* values) {
-                return training ? load((const E*)values + c, count, zero) : zero;
-              };
-              Vec<E> mean = channel(a.mean), low = channel(a.mean_low);
-              Vec<E> k1 = channel(a.c1), k2 = channel(a.c2);
-              Vec<E> scale = load((const E*)a.scale + c, count, zero);
-              for (int64_t k = from * apart; k < to * apart; k += apart) {
-                const S* y_row = act == kIdentity ? dy : y + k * a.y.pitch + c;
-                Vec<E> g = masked<S, act>(dy + k * a.dy.pitch + c, y_row, count, slope);
-                Vec<E> xi = training ? load(x + k * a.x.pitch + c, count, zero) : zero;
-                if constexpr (residual) store(dr + k * a.dresidual.pitch + c, count, g);
-                put(past, dx + k * a.dx.pitch + c, count,
-                    dx_of<training>(g, xi, mean, low, scale, k1, k2));
+    for_row(
+        a.extent.c, rows, dx, past, [&](int64_t c, auto count, int64_t from, int64_t to) BN_ALWAYS {
+          auto channel = [&](bool used, const void* values) BN_ALWAYS {
+            return used ? load((const E*)values + c, count, zero) : zero;
+          };
+          Vec<E> mean = channel(reads_x, a.mean), low = channel(reads_x, a.mean_low);
+          Vec<E> k1 = channel(training, a.c1), k2 = channel(training, a.c2);
+          Vec<E> scale = channel(true, a.scale), bias = channel(of_x(act), a.bias);
+          for (int64_t k = from * apart; k < to * apart; k += apart) {
+            Vec<E> centered = zero;
+            if constexpr (reads_x) {
+              centered = (load(x + k * a.x.pitch + c, count, zero) - mean) - low;
+            }
+            auto sign = [&]() BN_ALWAYS {
+              if constexpr (of_x(act)) {
+                return sign_of_x<S>(centered, scale, bias);
+              } else {
+                return load(y + k * a.y.pitch + c, count, zero);
               }
-            });
+            };
+            Vec<E> g = masked<S, act>(dy + k * a.dy.pitch + c, count, slope, sign);
+            if constexpr (residual) store(dr + k * a.dresidual.pitch + c, count, g);
+            put(past, dx + k * a.dx.pitch + c, count, dx_of<training>(g, centered, scale, k1, k2));
+          }
+        });
   });
   if (a.stream) fence();
 }

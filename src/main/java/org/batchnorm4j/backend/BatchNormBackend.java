@@ -66,8 +66,10 @@ public sealed interface BatchNormBackend permits NativeBackend, JavaBackend {
   /**
    * The gradients of {@link #training}.
    *
-   * @param y the forward's output, from whose sign the activation's mask is read; null where the
-   *     problem has no activation
+   * @param y the forward's output, from whose sign the activation's mask is read. Null where the
+   *     problem has no activation; and where it had no residual and {@code dresidual} is null: then
+   *     the mask is computed again, to the same bits, which reads a third less memory
+   * @param weight the forward's, like {@code bias}, which is used for a mask without {@code y}
    * @param dx null when not wanted, like {@code dresidual}, {@code dweight} and {@code dbias}
    */
   void backwardTraining(
@@ -76,6 +78,7 @@ public sealed interface BatchNormBackend permits NativeBackend, JavaBackend {
       Tensor x,
       @Nullable Tensor y,
       @Nullable Tensor weight,
+      @Nullable Tensor bias,
       SavedStatistics saved,
       @Nullable Tensor dx,
       @Nullable Tensor dresidual,
@@ -89,6 +92,7 @@ public sealed interface BatchNormBackend permits NativeBackend, JavaBackend {
       Tensor x,
       @Nullable Tensor y,
       @Nullable Tensor weight,
+      @Nullable Tensor bias,
       Tensor runningMean,
       Tensor runningVar,
       double eps,
@@ -123,6 +127,7 @@ public sealed interface BatchNormBackend permits NativeBackend, JavaBackend {
    * The first step of {@link #backwardTraining} alone: of every channel the sums of {@code g} and
    * of {@code g * (x - mean)}, where {@code g} is {@code dy} where the activation passed it on.
    *
+   * @param y the forward's output where the problem has an activation
    * @param sumDy C values in f64, overwritten, like {@code dot}
    */
   void gradientSums(

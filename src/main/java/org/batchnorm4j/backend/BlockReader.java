@@ -1,7 +1,6 @@
 package org.batchnorm4j.backend;
 
 import org.batchnorm4j.tensor.Tensor;
-import org.jspecify.annotations.Nullable;
 
 /** Brings the blocks of {@link Chunks} from memory into rows, whatever the layout. */
 final class BlockReader<A> {
@@ -13,26 +12,17 @@ final class BlockReader<A> {
   /** Channels first: the block's columns behind each other. */
   private A linear;
 
-  /** The same of the tensor that masks. Channels last: one of its rows. */
-  private A masking;
-
   /** Channels first: all channels of the block of one sample. */
   private A sample;
 
   BlockReader(Kernels<A> kernels) {
     this.kernels = kernels;
     linear = kernels.allocate(0);
-    masking = kernels.allocate(0);
     sample = kernels.allocate(0);
   }
 
   /** Reads the block of {@code t}. */
   void read(Problem problem, Chunks block, Tensor t, A[] rows) {
-    read(problem, block, t, null, rows);
-  }
-
-  /** Reads the block of {@code dy}, masked by the activation's output {@code y} where given. */
-  void read(Problem problem, Chunks block, Tensor dy, @Nullable Tensor y, A[] rows) {
     int width = Chunks.LANES * block.columns();
     for (int g = 0; g * Chunks.LANES < block.length(); g++) {
       if (rows[g] == null || kernels.length(rows[g]) < width) {
@@ -40,9 +30,9 @@ final class BlockReader<A> {
       }
     }
     if (problem.layout() == Layout.NSC) {
-      readPositions(problem, block, dy, y, rows);
+      readPositions(problem, block, t, rows);
     } else {
-      readChannels(problem, block, dy, y, rows);
+      readChannels(problem, block, t, rows);
     }
   }
 
@@ -64,22 +54,14 @@ final class BlockReader<A> {
 
   // -------------------------------------------------------------------------------- channels last
 
-  private void readPositions(
-      Problem problem, Chunks block, Tensor dy, @Nullable Tensor y, A[] rows) {
-    int channels = block.channels();
+  private void readPositions(Problem problem, Chunks block, Tensor t, A[] rows) {
     for (int i = 0; i < block.length(); i += Chunks.LANES) {
       int count = Math.min(Chunks.LANES, block.length() - i);
-      A row = rows[i / Chunks.LANES];
-      readPositions(problem, block, dy, i, count, row);
-      if (y != null) {
-        masking = grown(masking, Chunks.LANES * channels);
-        readPositions(problem, block, y, i, count, masking);
-        kernels.mask(row, masking, problem.activation(), count * channels);
-      }
+      readPositions(block, t, i, count, rows[i / Chunks.LANES]);
     }
   }
 
-  private void readPositions(Problem problem, Chunks block, Tensor t, int i, int count, A row) {
+  private void readPositions(Chunks block, Tensor t, int i, int count, A row) {
     int channels = block.channels();
     long position = t.offset() + (block.firstValue() + i) * t.pitch() + block.channel();
     if (channels == t.pitch()) {
@@ -93,17 +75,11 @@ final class BlockReader<A> {
 
   // ------------------------------------------------------------------------------- channels first
 
-  private void readChannels(
-      Problem problem, Chunks block, Tensor dy, @Nullable Tensor y, A[] rows) {
+  private void readChannels(Problem problem, Chunks block, Tensor t, A[] rows) {
     int columns = block.columns();
     int length = block.length();
     linear = grown(linear, columns * length);
-    readChannels(problem, block, dy, linear);
-    if (y != null) {
-      masking = grown(masking, columns * length);
-      readChannels(problem, block, y, masking);
-      kernels.mask(linear, masking, problem.activation(), columns * length);
-    }
+    readChannels(problem, block, t, linear);
     kernels.arrange(linear, columns, length, rows);
   }
 

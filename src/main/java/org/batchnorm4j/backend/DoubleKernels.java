@@ -270,12 +270,12 @@ final class DoubleKernels extends Kernels<double[]> {
 
   /** Selects among longs, where C2 finds conditional moves: see {@link #activate}. */
   @Override
-  void mask(double[] dy, double[] y, Activation activation, int n) {
+  void mask(double[] dy, double[] y, double zero, Activation activation, int n) {
     switch (activation.kind()) {
       case NONE -> {}
       case RELU -> {
         for (int j = 0; j < n; j++) {
-          long passes = y[j] <= 0 ? 0 : -1;
+          long passes = y[j] <= zero ? 0 : -1;
           dy[j] = Double.longBitsToDouble(Double.doubleToRawLongBits(dy[j]) & passes);
         }
       }
@@ -284,7 +284,7 @@ final class DoubleKernels extends Kernels<double[]> {
         for (int j = 0; j < n; j++) {
           long damped = Double.doubleToRawLongBits(slope * dy[j]);
           long whole = Double.doubleToRawLongBits(dy[j]);
-          dy[j] = Double.longBitsToDouble(y[j] <= 0 ? damped : whole);
+          dy[j] = Double.longBitsToDouble(y[j] <= zero ? damped : whole);
         }
       }
     }

@@ -306,12 +306,13 @@ final class FloatKernels extends Kernels<float[]> {
 
   /** Selects among ints, where C2 finds conditional moves: see {@link #activate}. */
   @Override
-  void mask(float[] dy, float[] y, Activation activation, int n) {
+  void mask(float[] dy, float[] y, double zero, Activation activation, int n) {
+    float most = (float) zero;
     switch (activation.kind()) {
       case NONE -> {}
       case RELU -> {
         for (int j = 0; j < n; j++) {
-          int passes = y[j] <= 0 ? 0 : -1;
+          int passes = y[j] <= most ? 0 : -1;
           dy[j] = Float.intBitsToFloat(Float.floatToRawIntBits(dy[j]) & passes);
         }
       }
@@ -320,7 +321,7 @@ final class FloatKernels extends Kernels<float[]> {
         for (int j = 0; j < n; j++) {
           int damped = Float.floatToRawIntBits(slope * dy[j]);
           int whole = Float.floatToRawIntBits(dy[j]);
-          dy[j] = Float.intBitsToFloat(y[j] <= 0 ? damped : whole);
+          dy[j] = Float.intBitsToFloat(y[j] <= most ? damped : whole);
         }
       }
     }

@@ -84,6 +84,7 @@ public final class JavaBackend implements BatchNormBackend {
       Tensor x,
       @Nullable Tensor y,
       @Nullable Tensor weight,
+      @Nullable Tensor bias,
       SavedStatistics saved,
       @Nullable Tensor dx,
       @Nullable Tensor dresidual,
@@ -92,13 +93,13 @@ public final class JavaBackend implements BatchNormBackend {
     Tensor mean = saved.mean();
     Tensor meanLow = saved.meanLow();
     Tensor invStd = saved.invStd();
-    InUse.acquire(dy, x, y, weight, mean, meanLow, invStd, dx, dresidual, dweight, dbias);
+    InUse.acquire(dy, x, y, weight, bias, mean, meanLow, invStd, dx, dresidual, dweight, dbias);
     try {
       passes(problem)
           .backwardTraining(
-              ordered(problem), dy, x, y, weight, saved, dx, dresidual, dweight, dbias);
+              ordered(problem), dy, x, y, weight, bias, saved, dx, dresidual, dweight, dbias);
     } finally {
-      InUse.release(dy, x, y, weight, mean, meanLow, invStd, dx, dresidual, dweight, dbias);
+      InUse.release(dy, x, y, weight, bias, mean, meanLow, invStd, dx, dresidual, dweight, dbias);
     }
   }
 
@@ -109,6 +110,7 @@ public final class JavaBackend implements BatchNormBackend {
       Tensor x,
       @Nullable Tensor y,
       @Nullable Tensor weight,
+      @Nullable Tensor bias,
       Tensor runningMean,
       Tensor runningVar,
       double eps,
@@ -116,7 +118,7 @@ public final class JavaBackend implements BatchNormBackend {
       @Nullable Tensor dresidual,
       @Nullable Tensor dweight,
       @Nullable Tensor dbias) {
-    InUse.acquire(dy, x, y, weight, runningMean, runningVar, dx, dresidual, dweight, dbias);
+    InUse.acquire(dy, x, y, weight, bias, runningMean, runningVar, dx, dresidual, dweight, dbias);
     try {
       passes(problem)
           .backwardInference(
@@ -125,6 +127,7 @@ public final class JavaBackend implements BatchNormBackend {
               x,
               y,
               weight,
+              bias,
               runningMean,
               runningVar,
               eps,
@@ -133,7 +136,7 @@ public final class JavaBackend implements BatchNormBackend {
               dweight,
               dbias);
     } finally {
-      InUse.release(dy, x, y, weight, runningMean, runningVar, dx, dresidual, dweight, dbias);
+      InUse.release(dy, x, y, weight, bias, runningMean, runningVar, dx, dresidual, dweight, dbias);
     }
   }
 

@@ -70,8 +70,12 @@ abstract class Kernels<A> {
   /** {@code t = activation(t)}. */
   abstract void activate(A t, Activation activation, int n);
 
-  /** From the gradient behind the activation the one before it, given the activation's output. */
-  abstract void mask(A dy, A y, Activation activation, int n);
+  /**
+   * From the gradient behind the activation the one before it, given the activation's output.
+   *
+   * @param zero the largest y that counts as not positive
+   */
+  abstract void mask(A dy, A y, double zero, Activation activation, int n);
 
   /** {@code g = fma((x - mean) - meanLow, -c2, g - c1) * scale}. */
   abstract void gradient(A g, A x, A mean, A meanLow, A c1, A minusC2, A scale, int n);

@@ -170,6 +170,7 @@ public final class NativeBackend implements BatchNormBackend {
       Tensor x,
       @Nullable Tensor y,
       @Nullable Tensor weight,
+      @Nullable Tensor bias,
       SavedStatistics saved,
       @Nullable Tensor dx,
       @Nullable Tensor dresidual,
@@ -178,7 +179,7 @@ public final class NativeBackend implements BatchNormBackend {
     Tensor mean = saved.mean();
     Tensor meanLow = saved.meanLow();
     Tensor invStd = saved.invStd();
-    InUse.acquire(dy, x, y, weight, mean, meanLow, invStd, dx, dresidual, dweight, dbias);
+    InUse.acquire(dy, x, y, weight, bias, mean, meanLow, invStd, dx, dresidual, dweight, dbias);
     try {
       check(
           BatchNormNative.bn_backward_training(
@@ -198,6 +199,7 @@ public final class NativeBackend implements BatchNormBackend {
               address(y),
               pitch(y),
               address(weight),
+              address(bias),
               address(mean),
               address(meanLow),
               address(invStd),
@@ -208,7 +210,7 @@ public final class NativeBackend implements BatchNormBackend {
               address(dweight),
               address(dbias)));
     } finally {
-      InUse.release(dy, x, y, weight, mean, meanLow, invStd, dx, dresidual, dweight, dbias);
+      InUse.release(dy, x, y, weight, bias, mean, meanLow, invStd, dx, dresidual, dweight, dbias);
     }
   }
 
@@ -219,6 +221,7 @@ public final class NativeBackend implements BatchNormBackend {
       Tensor x,
       @Nullable Tensor y,
       @Nullable Tensor weight,
+      @Nullable Tensor bias,
       Tensor runningMean,
       Tensor runningVar,
       double eps,
@@ -226,7 +229,7 @@ public final class NativeBackend implements BatchNormBackend {
       @Nullable Tensor dresidual,
       @Nullable Tensor dweight,
       @Nullable Tensor dbias) {
-    InUse.acquire(dy, x, y, weight, runningMean, runningVar, dx, dresidual, dweight, dbias);
+    InUse.acquire(dy, x, y, weight, bias, runningMean, runningVar, dx, dresidual, dweight, dbias);
     try {
       check(
           BatchNormNative.bn_backward_inference(
@@ -246,6 +249,7 @@ public final class NativeBackend implements BatchNormBackend {
               address(y),
               pitch(y),
               address(weight),
+              address(bias),
               address(runningMean),
               address(runningVar),
               eps,
@@ -256,7 +260,7 @@ public final class NativeBackend implements BatchNormBackend {
               address(dweight),
               address(dbias)));
     } finally {
-      InUse.release(dy, x, y, weight, runningMean, runningVar, dx, dresidual, dweight, dbias);
+      InUse.release(dy, x, y, weight, bias, runningMean, runningVar, dx, dresidual, dweight, dbias);
     }
   }
 

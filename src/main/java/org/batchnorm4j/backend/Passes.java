@@ -27,8 +27,12 @@ final class Passes<A> {
   private final A[] xRows;
 
   private final A[] gRows;
+  private final A[] yRows;
+  private final A rowSign;
   private final A rowMean;
   private final A rowMeanLow;
+  private final A rowScale;
+  private final A rowBias;
 
   /** Blocks of strips: data, and per-channel values laid out like them. */
   private final A data;
@@ -63,8 +67,12 @@ final class Passes<A> {
     strips = new Strips<>(kernels);
     xRows = kernels.allocateRows(Chunks.ROWS);
     gRows = kernels.allocateRows(Chunks.ROWS);
+    yRows = kernels.allocateRows(Chunks.ROWS);
+    rowSign = kernels.allocate(Chunks.LANES * Chunks.MAX_COLUMNS);
     rowMean = kernels.allocate(Chunks.LANES * Chunks.MAX_COLUMNS);
     rowMeanLow = kernels.allocate(Chunks.LANES * Chunks.MAX_COLUMNS);
+    rowScale = kernels.allocate(Chunks.LANES * Chunks.MAX_COLUMNS);
+    rowBias = kernels.allocate(Chunks.LANES * Chunks.MAX_COLUMNS);
     data = kernels.allocate(Strips.LENGTH);
     moreData = kernels.allocate(Strips.LENGTH);
     maskData = kernels.allocate(Strips.LENGTH);
@@ -227,6 +235,7 @@ final class Passes<A> {
       Tensor x,
       @Nullable Tensor y,
       @Nullable Tensor weightTensor,
+      @Nullable Tensor biasTensor,
       SavedStatistics saved,
       @Nullable Tensor dx,
       @Nullable Tensor dresidual,
@@ -235,6 +244,7 @@ final class Passes<A> {
     int c = start(problem);
     readSaved(saved, c);
     readScale(weightTensor, c);
+    read(biasTensor, bias, 0, c);
     boolean reduces = dx != null || dweightTensor != null || dbiasTensor != null;
     backward(problem, dy, x, y, true, reduces, dx, dresidual, dweightTensor, dbiasTensor);
   }
@@ -245,6 +255,7 @@ final class Passes<A> {
       Tensor x,
       @Nullable Tensor y,
       @Nullable Tensor weightTensor,
+      @Nullable Tensor biasTensor,
       Tensor runningMeanTensor,
       Tensor runningVarTensor,
       double eps,
@@ -255,6 +266,7 @@ final class Passes<A> {
     int c = start(problem);
     readRunning(runningMeanTensor, runningVarTensor, eps, c);
     readScale(weightTensor, c);
+    read(biasTensor, bias, 0, c);
     boolean reduces = dweightTensor != null || dbiasTensor != null;
     backward(problem, dy, x, y, false, reduces, dx, dresidual, dweightTensor, dbiasTensor);
   }
@@ -277,7 +289,7 @@ final class Passes<A> {
     chunks.problem(problem);
     for (int from = 0; from < channels; from += chunks.tile()) {
       int end = Math.min(channels, from + chunks.tile());
-      sumGradients(problem, dy, x, mask(problem, y), from, end);
+      sumGradients(problem, dy, x, y, from, end);
     }
     sumDyTensor.write(sumDyTensor.offset(), gradients.sumDy, 0, channels);
     dotTensor.write(dotTensor.offset(), gradients.dot, 0, channels);
@@ -306,11 +318,7 @@ final class Passes<A> {
     sumDyTensor.read(sumDyTensor.offset(), gradients.sumDy, 0, channels);
     dotTensor.read(dotTensor.offset(), gradients.dot, 0, channels);
     finishGradients(count, 0, channels);
-    propagate(problem, dy, x, mask(problem, y), true, dx, dresidual, 0, channels);
-  }
-
-  private static @Nullable Tensor mask(Problem problem, @Nullable Tensor y) {
-    return problem.activation().kind() == Activation.Kind.NONE ? null : y;
+    propagate(problem, dy, x, y, true, dx, dresidual, 0, channels);
   }
 
   private void backward(
@@ -328,17 +336,16 @@ final class Passes<A> {
     kernels.fill(dweight, 0, c, 0);
     kernels.fill(dbias, 0, c, 0);
     if (problem.valuesPerChannel() > 0) {
-      Tensor mask = mask(problem, y);
       gradients.ensure(c);
       chunks.problem(problem);
       for (int from = 0; from < c; from += chunks.tile()) {
         int end = Math.min(c, from + chunks.tile());
         if (reduces) {
-          sumGradients(problem, dy, x, mask, from, end);
+          sumGradients(problem, dy, x, y, from, end);
           finishGradients(problem.valuesPerChannel(), from, end);
         }
         if (dx != null || dresidual != null) {
-          propagate(problem, dy, x, mask, training, dx, dresidual, from, end);
+          propagate(problem, dy, x, y, training, dx, dresidual, from, end);
         }
       }
     }
@@ -347,15 +354,56 @@ final class Passes<A> {
   }
 
   private void sumGradients(
-      Problem problem, Tensor dy, Tensor x, @Nullable Tensor mask, int from, int end) {
+      Problem problem, Tensor dy, Tensor x, @Nullable Tensor y, int from, int end) {
     chunks.start(from, end);
     while (chunks.next()) {
-      reader.read(problem, chunks, dy, mask, gRows);
-      reader.read(problem, chunks, x, null, xRows);
+      reader.read(problem, chunks, dy, gRows);
+      reader.read(problem, chunks, x, xRows);
       reader.spread(chunks, mean, rowMean);
       reader.spread(chunks, meanLow, rowMeanLow);
+      if (isMasked(problem)) {
+        maskRows(problem, y);
+      }
       kernels.gradientSums(gRows, xRows, chunks, rowMean, rowMeanLow, sums);
       gradients.add(chunks, sums);
+    }
+  }
+
+  private static boolean isMasked(Problem problem) {
+    return problem.activation().kind() != Activation.Kind.NONE;
+  }
+
+  /** The largest output that is not positive: one computed again has yet to be rounded. */
+  private static double zero(Problem problem, @Nullable Tensor y) {
+    if (y != null) {
+      return 0;
+    }
+    // Half of the least positive number, a tie, is stored as 0.
+    return switch (problem.dtype()) {
+      case BF16 -> 0x1p-134;
+      case F16 -> 0x1p-25;
+      default -> 0;
+    };
+  }
+
+  /** Masks a block of gradients by {@code y}, or where there is none by x, normalized again. */
+  private void maskRows(Problem problem, @Nullable Tensor y) {
+    if (y != null) {
+      reader.read(problem, chunks, y, yRows);
+    } else {
+      reader.spread(chunks, scale, rowScale);
+      reader.spread(chunks, bias, rowBias);
+    }
+    int width = Chunks.LANES * chunks.columns();
+    for (int row = 0; row * Chunks.LANES < chunks.length(); row++) {
+      A signs = rowSign;
+      if (y != null) {
+        signs = yRows[row];
+      } else {
+        kernels.copy(xRows[row], 0, signs, 0, width);
+        kernels.normalize(signs, rowMean, rowMeanLow, rowScale, rowBias, width);
+      }
+      kernels.mask(gRows[row], signs, zero(problem, y), problem.activation(), width);
     }
   }
 
@@ -376,18 +424,25 @@ final class Passes<A> {
       Problem problem,
       Tensor dy,
       Tensor x,
-      @Nullable Tensor mask,
+      @Nullable Tensor y,
       boolean training,
       @Nullable Tensor dx,
       @Nullable Tensor dresidual,
       int from,
       int end) {
     boolean usesX = training && dx != null;
+    boolean masks = isMasked(problem);
+    boolean masksByX = masks && y == null;
     strips.start(problem, from, end);
     while (strips.next()) {
-      if (usesX) {
+      if (usesX || masksByX) {
         strips.spread(mean, stripMean);
         strips.spread(meanLow, stripMeanLow);
+      }
+      if (masksByX) {
+        strips.spread(bias, stripBias);
+      }
+      if (usesX) {
         strips.spread(c1, stripC1);
         strips.spread(minusC2, stripMinusC2);
       }
@@ -395,12 +450,15 @@ final class Passes<A> {
       for (long row = 0; row < strips.rows(); row += strips.group()) {
         // All inputs before the first output, which may be one of them.
         int n = strips.read(dy, row, data);
-        if (mask != null) {
-          strips.read(mask, row, maskData);
-          kernels.mask(data, maskData, problem.activation(), n);
-        }
         if (usesX) {
           strips.read(x, row, moreData);
+        }
+        if (masks) {
+          strips.read(y == null ? x : y, row, maskData);
+          if (masksByX) {
+            kernels.normalize(maskData, stripMean, stripMeanLow, stripScale, stripBias, n);
+          }
+          kernels.mask(data, maskData, zero(problem, y), problem.activation(), n);
         }
         if (dresidual != null) {
           strips.write(dresidual, row, data);

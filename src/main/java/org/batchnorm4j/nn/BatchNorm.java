@@ -287,8 +287,8 @@ public abstract sealed class BatchNorm extends Module
    * in {@link #residualGrad}.
    *
    * <p>The forward may have been in either mode, but not one into an {@code out} in evaluation
-   * mode, which leaves no trace. Its input must be unchanged; so must its output if it had an
-   * activation.
+   * mode, which leaves no trace. Its input and the parameters must be unchanged; so must its output
+   * if it had a residual and an activation.
    *
    * @param dy of the output's shape and type. In another memory format it costs a copy
    * @throws IllegalStateException if there was no forward, or it overwrote its own input
@@ -309,7 +309,9 @@ public abstract sealed class BatchNorm extends Module
     Tensor gradient = inFormatOf(x, dy);
     Tensor dx = gradInput.propose(x);
     Tensor dresidual = lastHadResidual ? gradResidual.propose(x) : null;
-    Tensor mask = lastActivation.kind() == Activation.Kind.NONE ? null : y;
+    boolean masked = lastActivation.kind() != Activation.Kind.NONE;
+    // Without a residual the mask is computed from x, and y need not be read.
+    Tensor mask = masked && lastHadResidual ? y : null;
     Tensor dweight = weight == null ? null : weight.grad();
     Tensor dbias = bias == null ? null : bias.grad();
     if (lastRunning == null) {
@@ -318,6 +320,7 @@ public abstract sealed class BatchNorm extends Module
           x,
           mask,
           value(weight),
+          value(bias),
           savedStatistics(),
           lastActivation,
           backend(),
@@ -331,6 +334,7 @@ public abstract sealed class BatchNorm extends Module
           x,
           mask,
           value(weight),
+          value(bias),
           lastRunning.mean,
           lastRunning.var,
           eps,

@@ -202,6 +202,7 @@ public abstract sealed class InstanceNorm extends SampleNorm
           input,
           null,
           weightValue(),
+          null,
           running.mean,
           running.var,
           eps(),

@@ -4,6 +4,7 @@ import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 
 import java.util.List;
+import java.util.Map;
 import java.util.Random;
 import org.batchnorm4j.tensor.DType;
 import org.batchnorm4j.tensor.MemoryFormat;
@@ -180,10 +181,10 @@ class BackendTest {
           }
           if (training) {
             backend.backwardTraining(
-                problem, dy, x, y, null, saved, out[0], out[1], out[2], out[3]);
+                problem, dy, x, y, null, null, saved, out[0], out[1], out[2], out[3]);
           } else {
             backend.backwardInference(
-                problem, dy, x, y, null, mean, one, 1e-5, out[0], out[1], out[2], out[3]);
+                problem, dy, x, y, null, null, mean, one, 1e-5, out[0], out[1], out[2], out[3]);
           }
           for (int i = 0; i < 4; i++) {
             if (wanted == -1) {
@@ -195,6 +196,51 @@ class BackendTest {
         }
       }
     }
+  }
+
+  /** Half of the least positive number is stored as 0: a mask without y must know. */
+  @ParameterizedTest
+  @MethodSource("org.batchnorm4j.TestBackends#all")
+  void whatIsStoredAsZeroIsNotPositive(BatchNormBackend backend) {
+    Map<DType, Double> least =
+        Map.of(DType.BF16, 0x1p-133, DType.F16, 0x1p-24, DType.F32, 0x1p-149, DType.F64, 0x1p-1074);
+    least.forEach(
+        (dtype, smallest) -> {
+          // Times the weight: half of the least number and less, more, and the least itself.
+          double[] values = {0.5, 1, 1.0078125, 1.5, -1, 2};
+          boolean half = dtype == DType.BF16 || dtype == DType.F16;
+          Tensor x = Tensor.zeros(dtype, 1, 6).copyFrom(values);
+          Tensor y = Tensor.zeros(dtype, 1, 6);
+          Tensor zero = Tensor.zeros(dtype.parameterType(), 6);
+          Tensor one = Tensor.zeros(dtype.parameterType(), 6).fill(1);
+          Tensor weight =
+              Tensor.zeros(dtype.parameterType(), 6).fill(half ? smallest / 2 : smallest);
+          Problem problem = new Problem(1, 6, 1, Layout.NSC, dtype, Activation.RELU);
+          backend.inference(problem, x, null, y, zero, one, weight, null, 0);
+          assertEquals(0, y.get(0, 0));
+          assertEquals(half ? 0 : smallest, y.get(0, 1));
+          assertEquals(smallest, y.get(0, 2));
+          double[][] dbias = new double[2][];
+          for (int i = 0; i < 2; i++) {
+            Tensor sums = Tensor.zeros(dtype.parameterType(), 6);
+            backend.backwardInference(
+                problem,
+                x,
+                x,
+                i == 0 ? y : null,
+                weight,
+                null,
+                zero,
+                one,
+                0,
+                null,
+                null,
+                null,
+                sums);
+            dbias[i] = sums.toDoubleArray();
+          }
+          assertArrayEquals(dbias[0], dbias[1], dtype + " on " + backend.name());
+        });
   }
 
   private static Tensor random(MemoryFormat format, Shape shape, Random random) {

@@ -209,7 +209,17 @@ final class Case {
             new SavedStatistics(
                 parameters(forward.mean), parameters(forward.meanLow), parameters(forward.invStd));
         backend.backwardTraining(
-            problem, pdy.tensor(), px.tensor(), y, w, saved, dx.tensor(), dr.tensor(), dw, db);
+            problem,
+            pdy.tensor(),
+            px.tensor(),
+            y,
+            w,
+            null,
+            saved,
+            dx.tensor(),
+            dr.tensor(),
+            dw,
+            db);
       } else {
         backend.backwardInference(
             problem,
@@ -217,6 +227,7 @@ final class Case {
             px.tensor(),
             y,
             w,
+            null,
             parameters(runningMean),
             parameters(runningVar),
             eps,

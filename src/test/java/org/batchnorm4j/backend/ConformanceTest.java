@@ -200,7 +200,8 @@ class ConformanceTest {
           switch (pass) {
             case 0 -> b.inference(problem, x, null, to, runningMean, runningVar, null, null, 1e-5);
             case 1 -> b.training(problem, x, null, to, null, null, 1e-5, saved, null, null, 0.1);
-            default -> b.backwardTraining(problem, x, x, null, null, saved, to, null, null, null);
+            default ->
+                b.backwardTraining(problem, x, x, null, null, null, saved, to, null, null, null);
           }
           if (call == 0) {
             values = to.toFloatArray();
@@ -302,22 +303,48 @@ class ConformanceTest {
       SavedStatistics saved = SavedStatistics.allocate(parameters, task.c());
       Tensor add = task.residual() ? residual : null;
       Tensor y = task.activation().kind() == Activation.Kind.NONE ? null : out;
+      // The same with the mask computed again, before dy is overwritten.
+      boolean masksByX = y != null && add == null;
+      Tensor dxByX = data(task, how, null, 0);
+      Tensor dweightByX = Tensor.zeros(parameters, task.c());
+      Tensor dbiasByX = Tensor.zeros(parameters, task.c());
       if (training) {
         backend.training(
             problem, x, add, out, weight, bias, 1e-5, saved, runningMean, runningVar, 0.1);
         note(outputs, out, saved.mean(), saved.meanLow(), saved.invStd(), runningMean, runningVar);
         steps(outputs, task, how, problem, dy, kept, y, weight, bias, add, saved);
+        if (masksByX) {
+          backend.backwardTraining(
+              problem, dy, kept, null, weight, bias, saved, dxByX, null, dweightByX, dbiasByX);
+        }
         backend.backwardTraining(
-            problem, dy, kept, y, weight, saved, dx, dresidual, dweight, dbias);
+            problem, dy, kept, y, weight, bias, saved, dx, dresidual, dweight, dbias);
       } else {
         backend.inference(problem, x, add, out, runningMean, runningVar, weight, bias, 1e-5);
         note(outputs, out);
+        if (masksByX) {
+          backend.backwardInference(
+              problem,
+              dy,
+              kept,
+              null,
+              weight,
+              bias,
+              runningMean,
+              runningVar,
+              1e-5,
+              dxByX,
+              null,
+              dweightByX,
+              dbiasByX);
+        }
         backend.backwardInference(
             problem,
             dy,
             kept,
             y,
             weight,
+            bias,
             runningMean,
             runningVar,
             1e-5,
@@ -327,6 +354,11 @@ class ConformanceTest {
             dbias);
       }
       note(outputs, dx, dresidual, dweight, dbias);
+      if (masksByX) {
+        assertArrayEquals(dx.toDoubleArray(), dxByX.toDoubleArray(), () -> task + " on " + how);
+        assertArrayEquals(dweight.toDoubleArray(), dweightByX.toDoubleArray());
+        assertArrayEquals(dbias.toDoubleArray(), dbiasByX.toDoubleArray());
+      }
     }
     return outputs;
   }
@@ -364,7 +396,8 @@ class ConformanceTest {
     SavedStatistics again = SavedStatistics.allocate(task.dtype().parameterType(), task.c());
     backend.training(problem, x, residual, whole, weight, bias, 1e-5, again, null, null, 0.1);
     assertArrayEquals(whole.toDoubleArray(), normalized.toDoubleArray());
-    backend.backwardTraining(problem, dy, x, y, weight, saved, wholeDx, dresidual, null, null);
+    backend.backwardTraining(
+        problem, dy, x, y, weight, bias, saved, wholeDx, dresidual, null, null);
     assertArrayEquals(wholeDx.toDoubleArray(), dx.toDoubleArray());
   }
 

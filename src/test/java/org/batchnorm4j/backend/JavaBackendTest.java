@@ -30,7 +30,8 @@ class JavaBackendTest {
         () -> {
           backend.training(problem, x, null, y, null, null, 1e-5, saved, null, null, 0.1);
           backend.inference(problem, x, null, y, saved.mean(), saved.invStd(), null, null, 1e-5);
-          backend.backwardTraining(problem, y, x, y, null, saved, dx, null, dweight, null);
+          backend.backwardTraining(problem, y, x, y, null, null, saved, dx, null, dweight, null);
+          backend.backwardTraining(problem, y, x, null, null, null, saved, dx, null, dweight, null);
         };
     step.run();
     long before = threads.getCurrentThreadAllocatedBytes();

@@ -106,7 +106,8 @@ final class Race {
     static Limit of(Cell cell) {
       boolean backward = cell.is(Cell.Operation.BACKWARD);
       boolean triad = backward || cell.residual();
-      int reads = backward && cell.relu() ? 1 : 0;
+      // Without a residual, the mask of relu follows from x.
+      int reads = backward && cell.relu() && cell.residual() ? 1 : 0;
       if (!cell.is(Cell.Operation.INFERENCE)) {
         double channel = (double) cell.n() * cell.s() * cell.dtype().bytes() * (backward ? 2 : 1);
         if (cell.layout() == Layout.NSC || channel > 0.75 * L2_BYTES) {

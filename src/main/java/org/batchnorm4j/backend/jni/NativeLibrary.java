@@ -12,7 +12,7 @@ import org.jspecify.annotations.Nullable;
  */
 public final class NativeLibrary {
   /** The ABI this Java code was written for, {@code BN_ABI_VERSION} in the C header. */
-  public static final int ABI_VERSION = 2;
+  public static final int ABI_VERSION = 3;
 
   /** The switch that, set to {@code java}, keeps the library from being loaded at all. */
   public static final String BACKEND_PROPERTY = "org.batchnorm4j.backend";

@@ -192,8 +192,10 @@ public final class BatchNormFunctions {
    *     it is first copied into {@code x}'s, which allocates
    * @param x the forward's input, unchanged
    * @param y the forward's output, unchanged, where there was an activation: its sign is the mask.
-   *     Null where there was none
-   * @param weight as in the forward
+   *     Null where there was none; it may be null too where there was no residual, and so no {@code
+   *     dresidual} is wanted: then the mask is computed again from {@code x}, to the same bits, and
+   *     a third less memory is read
+   * @param weight as in the forward, like {@code bias}, which is read for a mask without {@code y}
    * @param saved what the forward left
    */
   public static void batchNormBackwardTraining(
@@ -201,6 +203,7 @@ public final class BatchNormFunctions {
       Tensor x,
       @Nullable Tensor y,
       @Nullable Tensor weight,
+      @Nullable Tensor bias,
       SavedStatistics saved,
       Activation activation,
       BatchNormBackend backend,
@@ -210,17 +213,19 @@ public final class BatchNormFunctions {
       @Nullable Tensor dbias) {
     Problem problem = problem(x, activation);
     checkSaved(saved, problem);
-    checkBackward(problem, dy, x, y, weight, dx, dresidual, dweight, dbias);
+    checkBackward(problem, dy, x, y, weight, bias, dx, dresidual, dweight, dbias);
     checkGradientsApart("saved.mean", saved.mean(), dx, dresidual, dweight, dbias);
     checkGradientsApart("saved.meanLow", saved.meanLow(), dx, dresidual, dweight, dbias);
     checkGradientsApart("saved.invStd", saved.invStd(), dx, dresidual, dweight, dbias);
     if (x.size() == 0) {
       zero(dweight, dbias);
     } else if (isLaidOutLike(x, dy, problem)) {
-      backend.backwardTraining(problem, dy, x, y, weight, saved, dx, dresidual, dweight, dbias);
+      backend.backwardTraining(
+          problem, dy, x, y, weight, bias, saved, dx, dresidual, dweight, dbias);
     } else {
       try (Tensor copy = dy.to(x.format())) {
-        backend.backwardTraining(problem, copy, x, y, weight, saved, dx, dresidual, dweight, dbias);
+        backend.backwardTraining(
+            problem, copy, x, y, weight, bias, saved, dx, dresidual, dweight, dbias);
       }
     }
   }
@@ -234,6 +239,7 @@ public final class BatchNormFunctions {
       Tensor x,
       @Nullable Tensor y,
       @Nullable Tensor weight,
+      @Nullable Tensor bias,
       Tensor runningMean,
       Tensor runningVar,
       double eps,
@@ -246,14 +252,26 @@ public final class BatchNormFunctions {
     Problem problem = problem(x, activation);
     checkInferenceEps(eps);
     checkRunning(problem, runningMean, runningVar);
-    checkBackward(problem, dy, x, y, weight, dx, dresidual, dweight, dbias);
+    checkBackward(problem, dy, x, y, weight, bias, dx, dresidual, dweight, dbias);
     checkGradientsApart("running_mean", runningMean, dx, dresidual, dweight, dbias);
     checkGradientsApart("running_var", runningVar, dx, dresidual, dweight, dbias);
     if (x.size() == 0) {
       zero(dweight, dbias);
     } else if (isLaidOutLike(x, dy, problem)) {
       backend.backwardInference(
-          problem, dy, x, y, weight, runningMean, runningVar, eps, dx, dresidual, dweight, dbias);
+          problem,
+          dy,
+          x,
+          y,
+          weight,
+          bias,
+          runningMean,
+          runningVar,
+          eps,
+          dx,
+          dresidual,
+          dweight,
+          dbias);
     } else {
       try (Tensor copy = dy.to(x.format())) {
         backend.backwardInference(
@@ -262,6 +280,7 @@ public final class BatchNormFunctions {
             x,
             y,
             weight,
+            bias,
             runningMean,
             runningVar,
             eps,
@@ -433,22 +452,27 @@ public final class BatchNormFunctions {
       Tensor x,
       @Nullable Tensor y,
       @Nullable Tensor weight,
+      @Nullable Tensor bias,
       @Nullable Tensor dx,
       @Nullable Tensor dresidual,
       @Nullable Tensor dweight,
       @Nullable Tensor dbias) {
     checkShapeAndType("dy", dy, x);
     boolean masked = problem.activation().kind() != Activation.Kind.NONE;
-    if (masked != (y != null)) {
+    if (masked && y == null && dresidual != null) {
       throw new IllegalArgumentException(
-          masked
-              ? "y must be the forward's output, but is null: the mask of "
-                  + problem.activation().kind()
-                  + " is read from it"
-              : "y must be null: there is no activation whose mask is read from it");
+          "y must be the forward's output, but is null: with a residual, whose gradient dresidual"
+              + " is, the mask of "
+              + problem.activation().kind()
+              + " is read from it");
+    }
+    if (!masked && y != null) {
+      throw new IllegalArgumentException(
+          "y must be null: there is no activation whose mask is read from it");
     }
     checkLike("y", y, x);
     checkPerChannel("weight", weight, problem);
+    checkPerChannel("bias", bias, problem);
     checkLike("dx", dx, x);
     checkLike("dresidual", dresidual, x);
     checkPerChannel("dweight", dweight, problem);
@@ -462,6 +486,7 @@ public final class BatchNormFunctions {
     checkSameOrApart("dresidual", dresidual, "y", y);
     checkApart("dresidual", dresidual, "dx", dx);
     checkGradientsApart("weight", weight, dx, dresidual, dweight, dbias);
+    checkGradientsApart("bias", bias, dx, dresidual, dweight, dbias);
     checkStatisticGradientApart("dweight", dweight, dy, x, y, dx, dresidual);
     checkStatisticGradientApart("dbias", dbias, dy, x, y, dx, dresidual);
     checkApart("dbias", dbias, "dweight", dweight);

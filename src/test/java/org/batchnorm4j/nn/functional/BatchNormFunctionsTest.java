@@ -104,7 +104,7 @@ class BatchNormFunctionsTest {
 
     Call backwardTraining() {
       BatchNormFunctions.batchNormBackwardTraining(
-          dy, x, y, weight, saved, activation, backend, dx, dresidual, dweight, dbias);
+          dy, x, y, weight, bias, saved, activation, backend, dx, dresidual, dweight, dbias);
       return this;
     }
 
@@ -114,6 +114,7 @@ class BatchNormFunctionsTest {
           x,
           y,
           weight,
+          bias,
           runningMean,
           runningVar,
           eps,
@@ -311,8 +312,8 @@ class BatchNormFunctionsTest {
             In.BACKWARD_INFERENCE),
         bad("weight should contain 10 elements not 9", c -> c.weight = nine[0], In.values()),
         bad("weight should contain 10 elements not 11", c -> c.weight = eleven[0], In.values()),
-        bad("bias should contain 10 elements not 9", c -> c.bias = nine[0], FORWARD),
-        bad("bias should contain 10 elements not 11", c -> c.bias = eleven[0], FORWARD),
+        bad("bias should contain 10 elements not 9", c -> c.bias = nine[0], In.values()),
+        bad("bias should contain 10 elements not 11", c -> c.bias = eleven[0], In.values()),
         bad(
             "saved.mean should contain 10 elements not 9",
             c -> c.saved = SavedStatistics.allocate(DType.F32, 9),
@@ -334,7 +335,7 @@ class BatchNormFunctionsTest {
             In.TRAINING,
             In.BACKWARD_INFERENCE),
         bad(mixed.formatted("weight"), c -> c.weight = doubles, In.values()),
-        bad(mixed.formatted("bias"), c -> c.bias = doubles, FORWARD),
+        bad(mixed.formatted("bias"), c -> c.bias = doubles, In.values()),
         bad(
             mixed.formatted("saved.mean"),
             c -> c.saved = SavedStatistics.allocate(DType.F64, C),
@@ -400,7 +401,8 @@ class BatchNormFunctionsTest {
             c -> c.dresidual = c.dresidual.to(DType.F16),
             BACKWARD),
         bad(
-            "y must be the forward's output, but is null: the mask of RELU is read from it",
+            "y must be the forward's output, but is null: with a residual, whose gradient dresidual"
+                + " is, the mask of RELU is read from it",
             c -> c.activation = Activation.RELU,
             BACKWARD),
         bad(
@@ -486,6 +488,7 @@ class BatchNormFunctionsTest {
             BACKWARD),
         bad("dresidual" + apart.formatted("dx"), c -> c.dresidual = c.dx, BACKWARD),
         bad("dweight" + apart.formatted("weight"), c -> c.dweight = c.weight, BACKWARD),
+        bad("dbias" + apart.formatted("bias"), c -> c.dbias = c.bias, BACKWARD),
         bad("dbias" + apart.formatted("dweight"), c -> c.dbias = c.dweight, BACKWARD),
         bad("dweight" + apart.formatted("dx"), c -> c.dweight = first(c.dx), BACKWARD),
         bad("dbias" + apart.formatted("x"), c -> c.dbias = first(c.x), BACKWARD),
@@ -513,7 +516,7 @@ class BatchNormFunctionsTest {
             In.TRAINING,
             In.BACKWARD_INFERENCE),
         closed("weight", c -> c.weight.close(), In.values()),
-        closed("bias", c -> c.bias.close(), FORWARD),
+        closed("bias", c -> c.bias.close(), In.values()),
         closed("saved.mean", c -> c.saved.mean().close(), In.TRAINING, In.BACKWARD_TRAINING),
         closed("saved.meanLow", c -> c.saved.meanLow().close(), In.TRAINING, In.BACKWARD_TRAINING),
         closed("saved.invStd", c -> c.saved.invStd().close(), In.TRAINING, In.BACKWARD_TRAINING),
@@ -738,6 +741,43 @@ class BatchNormFunctionsTest {
           assertSameBits(plain.dx, fused.dx, "dx");
           assertSameBits(plain.dweight, fused.dweight, "dweight");
           assertSameBits(plain.dbias, fused.dbias, "dbias");
+        }
+      }
+    }
+  }
+
+  /** Without a residual y need not be given; neither need any gradient, and slices are as good. */
+  @ParameterizedTest
+  @MethodSource("backendsAndTypes")
+  void theMaskIsComputedAgainWithoutY(BatchNormBackend backend, DType dtype, MemoryFormat format) {
+    for (Activation activation : List.of(Activation.RELU, Activation.leakyRelu(0.25))) {
+      for (Shape shape : SHAPES) {
+        for (boolean training : new boolean[] {false, true}) {
+          Call withY = new Call(dtype, format, shape, 8);
+          withY.residual = null;
+          withY.dresidual = null;
+          run(withY, backend, activation, training);
+          for (int wanted = 1; wanted < 8; wanted++) {
+            Call call = new Call(dtype, format, shape, 8);
+            call.residual = null;
+            call.dresidual = null;
+            forward(call, backend, activation, training);
+            call.x = sliced(call.x, 1);
+            call.dy = sliced(call.dy, 2);
+            call.dx = (wanted & 1) == 0 ? null : wanted == 7 ? call.dy : call.dx;
+            call.dweight = (wanted & 2) == 0 ? null : call.dweight;
+            call.dbias = (wanted & 4) == 0 ? null : call.dbias;
+            backward(call, training);
+            if (call.dx != null) {
+              assertSameBits(withY.dx, call.dx, "dx");
+            }
+            if (call.dweight != null) {
+              assertSameBits(withY.dweight, call.dweight, "dweight");
+            }
+            if (call.dbias != null) {
+              assertSameBits(withY.dbias, call.dbias, "dbias");
+            }
+          }
         }
       }
     }

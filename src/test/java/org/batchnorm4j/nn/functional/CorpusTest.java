@@ -329,7 +329,7 @@ class CorpusTest {
         Tensor dbias = Tensor.zeros(dtype.parameterType(), c);
         Tensor dx = Tensor.zerosLike(x);
         BatchNormFunctions.batchNormBackwardTraining(
-            dy, x, null, weight, saved, Activation.NONE, backend, dx, null, dweight, dbias);
+            dy, x, null, weight, bias, saved, Activation.NONE, backend, dx, null, dweight, dbias);
         check("grad_input", dx);
         check("grad_weight", dweight);
         check("grad_bias", dbias);

@@ -39,10 +39,11 @@ public record Ours(String name, BatchNormBackend backend) implements Peer {
                   o.movingVar,
                   Operands.MOMENTUM);
       case BACKWARD -> {
-        @Nullable Tensor y = cell.relu() ? o.y : null;
+        // Without a residual the mask is computed from x.
+        @Nullable Tensor y = cell.relu() && residual != null ? o.y : null;
         yield () ->
             backend.backwardTraining(
-                problem, o.dy, o.x, y, o.weight, o.saved, o.dx, null, o.dweight, o.dbias);
+                problem, o.dy, o.x, y, o.weight, o.bias, o.saved, o.dx, null, o.dweight, o.dbias);
       }
     };
   }
