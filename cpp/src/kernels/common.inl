@@ -77,28 +77,29 @@ BN_INLINE Sums<E> reduce_run(N n, Add add) {
 template <class E, class Add, class Sink>
 BN_INLINE void reduce_rows(int64_t n, int64_t width, E* lanes, Add add, Sink sink) {
   constexpr int64_t kLane = 2 * kStrip;
+  auto lane = [&](int64_t l, int64_t c, auto count) BN_ALWAYS {
+    Sums<E> sums = {splat(E(0)), splat(E(0))};
+    for (int64_t row = l; row < n; row += 16) add(row, c, count, sums);
+    return sums;
+  };
+  int64_t c0 = 0;
   if (n <= 64) {
     // So few rows are in cache anyway, and their lanes stay in registers.
-    for_lanes(width, [&](int64_t c, auto count) {
-      sink(c, count, fold_lanes<0, 1>([&](int64_t l) {
-             Sums<E> sums = {splat(E(0)), splat(E(0))};
-             for (int64_t row = l; row < n; row += 16) add(row, c, count, sums);
-             return sums;
-           }));
-    });
-    return;
+    for (; c0 + 16 <= width; c0 += 16) {
+      sink(c0, All{}, fold_lanes<0, 1>([&](int64_t l) { return lane(l, c0, All{}); }));
+    }
+    if (c0 == width) return;
   }
   for (int64_t l = 0; l < 16; l++) {
-    for_lanes(width, [&](int64_t c, auto count) {
-      Sums<E> sums = {splat(E(0)), splat(E(0))};
-      for (int64_t row = l; row < n; row += 16) add(row, c, count, sums);
-      store(lanes + l * kLane + c, sums.a);
-      store(lanes + l * kLane + kStrip + c, sums.b);
+    for_lanes(width - c0, [&](int64_t i, auto count) {
+      Sums<E> sums = lane(l, c0 + i, count);
+      store(lanes + l * kLane + i, sums.a);
+      store(lanes + l * kLane + kStrip + i, sums.b);
     });
   }
-  for_lanes(width, [&](int64_t c, auto count) {
-    sink(c, count, fold_lanes<0, 1>([&](int64_t l) {
-           return Sums<E>{load(lanes + l * kLane + c), load(lanes + l * kLane + kStrip + c)};
+  for_lanes(width - c0, [&](int64_t i, auto count) {
+    sink(c0 + i, count, fold_lanes<0, 1>([&](int64_t l) {
+           return Sums<E>{load(lanes + l * kLane + i), load(lanes + l * kLane + kStrip + i)};
          }));
   });
 }
