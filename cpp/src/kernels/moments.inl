@@ -255,22 +255,49 @@ void finish_training(const FinishTraining& f, const void* first, int64_t step, i
   });
 }
 
+// 1 / root(x), both rounded, of so many vectors at once. AVX-512 has its own for float.
+template <class E>
+static constexpr int roots_at_once(E) {
+  return 1;
+}
+template <class E, int n>
+BN_INLINE void inv_roots(Vec<E> (&x)[n]) {
+  for (int i = 0; i < n; i++) x[i] = splat(E(1)) / root(x[i]);
+}
+
 template <class E>
 void prepare_inference(const PrepareInference& f, int64_t c0, int64_t c1) {
   Vec<E> zero = splat(E(0)), one = splat(E(1));
   const E *var = (const E*)f.running_var, *given = (const E*)f.given_inv_std;
   const E *weight = (const E*)f.weight, *bias = (const E*)f.bias;
-  for_lanes(c1 - c0, [&](int64_t i, auto count) {
-    int64_t c = c0 + i;
-    Vec<E> inv_std;
-    if (var) {
-      narrow(widen(load(var + c, count, one)) + splat(f.eps), &inv_std);
-      inv_std = one / root(inv_std);
-    } else {
-      inv_std = load(given + c, count, one);
+  // As many vectors of channels from c on as inv_std has.
+  auto prepare = [&](int64_t c, auto count, auto& inv_std) BN_ALWAYS {
+    int64_t at = c;
+    for (Vec<E>& x : inv_std) {
+      if (var) {
+        narrow(widen(load(var + at, count, one)) + splat(f.eps), &x);
+      } else {
+        x = load(given + at, count, one);
+      }
+      at += 16;
     }
-    if (f.inv_std) store((E*)f.inv_std + c, count, inv_std);
-    store((E*)f.scale + c, count, weight ? inv_std * load(weight + c, count, one) : inv_std);
-    store((E*)f.shift + c, count, bias ? load(bias + c, count, zero) : zero);
+    if (var) inv_roots(inv_std);
+    for (Vec<E> x : inv_std) {
+      if (f.inv_std) store((E*)f.inv_std + c, count, x);
+      store((E*)f.scale + c, count, weight ? x * load(weight + c, count, one) : x);
+      store((E*)f.shift + c, count, bias ? load(bias + c, count, zero) : zero);
+      c += 16;
+    }
+  };
+  constexpr int64_t kAtOnce = roots_at_once(E());
+  if constexpr (kAtOnce > 1) {
+    for (; c0 + 16 * kAtOnce <= c1; c0 += 16 * kAtOnce) {
+      Vec<E> inv_std[kAtOnce];
+      prepare(c0, All{}, inv_std);
+    }
+  }
+  for_lanes(c1 - c0, [&](int64_t i, auto count) {
+    Vec<E> inv_std[1];
+    prepare(c0 + i, count, inv_std);
   });
 }

@@ -60,6 +60,43 @@ BN_INLINE bool all_within(Vec<float> x, float low, float high) {
   return (_mm512_cmp_ps_mask(x.v, _mm512_set1_ps(low), _CMP_GE_OQ) &
           _mm512_cmp_ps_mask(x.v, _mm512_set1_ps(high), _CMP_LE_OQ)) == 0xffff;
 }
+// Four vectors side by side, without the divider, for which they would wait in turn: the root s and
+// 1 / s from an estimate by fused multiply-adds (Markstein, "Computation of elementary functions on
+// the IBM RISC System/6000 processor", 1990). A Newton step brings g, h and y within an ulp or so
+// of sqrt(x), 1 / (2 * sqrt(x)) and 1 / sqrt(x). Then g + (x - g * g) * h rounds to s, and, e being
+// 1 - s * y, y + y * (e + e * e) to 1 / s; e + e * e is rounded up for the sake of s = 2 - 2^-23,
+// where Markstein's steps fail.
+// Both are the correctly rounded ones: tried for x in [1, 4) with every estimate within 2^-14 of
+// 1 / sqrt(x), which is all that CPUs promise. Powers of 4 change no bit while x - g * g, about
+// x * 2^-24 and with 24 bits, is normal.
+// One vector alone would wait longer for this than for the divider.
+static constexpr int roots_at_once(float) { return 4; }
+BN_INLINE void inv_roots(Vec<float> (&x)[4]) {
+  bool usual = true;
+  for (int i = 0; i < 4; i++) usual &= all_within(x[i], 0x1p-64f, 0x1.fffffep127f);
+  if (!usual) {
+    for (int i = 0; i < 4; i++) x[i] = splat(1.0f) / root(x[i]);
+    return;
+  }
+  // Step by step: one vector after the other won nothing (docs/performance.md, lesson 17).
+  const Vec<float> half = splat(0.5f), one = splat(1.0f);
+  Vec<float> y[4], g[4], h[4], r[4];
+  for (int i = 0; i < 4; i++) y[i] = {_mm512_rsqrt14_ps(x[i].v)};
+  for (int i = 0; i < 4; i++) g[i] = x[i] * y[i];
+  for (int i = 0; i < 4; i++) h[i] = half * y[i];
+  for (int i = 0; i < 4; i++) r[i] = fnma(g[i], h[i], half);
+  for (int i = 0; i < 4; i++) g[i] = fma(g[i], r[i], g[i]);
+  for (int i = 0; i < 4; i++) h[i] = fma(h[i], r[i], h[i]);
+  for (int i = 0; i < 4; i++) y[i] = fma(y[i], r[i], y[i]);
+  for (int i = 0; i < 4; i++) r[i] = fnma(g[i], g[i], x[i]);
+  for (int i = 0; i < 4; i++) g[i] = fma(r[i], h[i], g[i]);
+  for (int i = 0; i < 4; i++) r[i] = fnma(g[i], y[i], one);
+  for (int i = 0; i < 4; i++) {
+    r[i] = {
+        _mm512_fmadd_round_ps(r[i].v, r[i].v, r[i].v, _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC)};
+  }
+  for (int i = 0; i < 4; i++) x[i] = fma(r[i], y[i], y[i]);
+}
 BN_INLINE float fold(Vec<float> x) {
   __m256 e = _mm256_add_ps(_mm512_castps512_ps256(x.v), _mm512_extractf32x8_ps(x.v, 1));
   __m128 q = _mm_add_ps(_mm256_castps256_ps128(e), _mm256_extractf128_ps(e, 1));
