@@ -6,7 +6,8 @@
 namespace bn {
 
 constexpr int64_t kChunk = 256;  // values summed in the element type (docs/numerics.md)
-constexpr int64_t kStreams = 8;
+constexpr int64_t kStreams = 8;  // at most; beyond the last-level cache
+constexpr int64_t kRows = 4;     // channels last, rows taken together within it
 constexpr int64_t kStrip = 512;  // channels whose lanes a channels-last reduction keeps in cache
 constexpr int64_t kLaneBytes = 2 * 16 * kStrip * 8;  // room for those lanes, in the widest type
 

@@ -100,8 +100,10 @@ int Plan::workers() const {
 bool Plan::beyond_l2() const { return traffic() > l2_bytes() * workers(); }
 
 int64_t Plan::streams() const {
-  // Within a last-level cache one stream is as fast or faster.
-  return traffic() > 8 * l2_bytes() * workers() ? kStreams : 1;
+  // Within a last-level cache one stream is as fast or faster, unless it is of neighbouring rows:
+  // to the prefetchers, those of one page are no stream at all.
+  if (traffic() > 8 * l2_bytes() * workers()) return kStreams;
+  return channels_last && (workers() > 1 || beyond_l2()) ? kRows : 1;
 }
 
 void run_map(const Plan& plan, Map& map) {

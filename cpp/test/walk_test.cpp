@@ -98,7 +98,7 @@ void expect_same(const Part& part, int64_t gap, int dtype, int ahead,
     plain (*bn::kernels_for(bn_scalar, dtype))(a, 1, 0, count);
   });
   for (int isa : isas()) {
-    for (int64_t streams : {1, 2, 3, 8}) {
+    for (int64_t streams : {1, 2, 3, 4, 8}) {
       for (bool stream : {false, true}) {
         Arrays got(part, dtype, gap, part.extent.c);
         auto a = make(got, 0, 0, part.extent, got.pitch);
@@ -188,7 +188,7 @@ void expect_same_rows(int dtype, Make make, Kernel kernel) {
         kernel (*bn::kernels_for(bn_scalar, dtype))(a, 1, r, r + 1);
       }
       for (int isa : isas()) {
-        for (int64_t streams : {1, 2, 3, 8}) {
+        for (int64_t streams : {1, 2, 3, 4, 8}) {
           for (bool stream : {false, true}) {
             Arrays got(part, dtype, 0, rows.c);
             auto b = make(got, off, 0, 0, extent, rows.c + rows.gap);

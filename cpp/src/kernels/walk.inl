@@ -58,12 +58,13 @@ BN_INLINE void for_row(int64_t n, int64_t rows, const S* p, bool past, F f) {
 // neighbours, or one of each stream. Calls f(r, rows, apart) for rows r, r + apart, ...
 template <class F>
 BN_INLINE void for_rows(int64_t streams, int64_t r0, int64_t r1, F f) {
-  // No more neighbours: rows whose distance is a power of two share few sets of the L1.
-  constexpr int64_t kNeighbours = 4;
   bool near = streams == 1;
   int64_t apart = near ? 1 : (r1 - r0 + streams - 1) / streams;
-  int64_t step = near ? kNeighbours : 1, end = near ? r1 : r0 + apart;
-  int64_t most = near ? kNeighbours : streams;
+  // Rows at a power of two from each other share few sets of the L1, so within the caches they are
+  // few, and an odd number of rows apart. Of streams to memory the even distance was faster.
+  if (streams < kStreams && apart >= 4) apart |= 1;
+  int64_t step = near ? kRows : 1, end = near ? r1 : min(r0 + apart, r1);
+  int64_t most = near ? kRows : streams;
   for (int64_t r = r0; r < end; r += step) {
     // No division for the few rows of a small call.
     int64_t left = near ? r1 - r : (r1 - r + apart - 1) / apart;
