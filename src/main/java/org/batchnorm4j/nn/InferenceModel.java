@@ -167,8 +167,9 @@ public final class InferenceModel implements AutoCloseable {
 
   /** Part by part, by way of the workspace. */
   private void inParts(Workspace w, int n, Tensor x, Tensor out) {
-    for (int done = 0; done < n; done += samples) {
-      int count = Math.min(samples, n - done);
+    int count;
+    for (int done = 0; done < n; done += count) {
+      count = Math.min(samples, n - done);
       x.read(x.offset() + (long) done * inputSize, w.input(), 0, count * inputSize);
       w.run(count);
       out.write(out.offset() + (long) done * outputSize, w.output(), 0, count * outputSize);
@@ -247,8 +248,9 @@ public final class InferenceModel implements AutoCloseable {
       whole.run(x, xFrom, out, outFrom, n);
       return;
     }
-    for (int done = 0; done < n; done += samples) {
-      int count = Math.min(samples, n - done);
+    int count;
+    for (int done = 0; done < n; done += count) {
+      count = Math.min(samples, n - done);
       System.arraycopy(x, xFrom + done * inputSize, w.input(), 0, count * inputSize);
       w.run(count);
       System.arraycopy(w.output(), 0, out, outFrom + done * outputSize, count * outputSize);
