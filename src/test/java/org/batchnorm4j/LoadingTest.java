@@ -19,6 +19,7 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.spi.ToolProvider;
 import java.util.stream.Collectors;
+import java.util.stream.Stream;
 import org.batchnorm4j.backend.Backends;
 import org.batchnorm4j.backend.jni.NativeLibrary;
 import org.batchnorm4j.nn.BatchNorm1d;
@@ -128,7 +129,10 @@ class LoadingTest {
     assertTrue(Files.size(jar) < 2_000_000, "bytes: " + Files.size(jar));
   }
 
-  /** Where nothing can be written, Java takes over; the switch brings native back. */
+  /**
+   * Where nothing can be written, Java takes over; the switch brings native back. What it unpacked
+   * can be put where nothing is written later.
+   */
   @Test
   void readOnlyFileSystems() throws Exception {
     Path file = Files.createFile(folder.resolve("file"));
@@ -139,6 +143,22 @@ class LoadingTest {
     switched.add(cache());
     output = run(thisJava(), switched);
     assertTrue(output.contains("native backend"), output);
+    List<String> unpacked = new ArrayList<>(nowhere);
+    unpacked.add("-Dorg.bytedeco.javacpp.pathsFirst=true");
+    unpacked.add("-Djava.library.path=" + foldersOfLibraries());
+    output = run(thisJava(), unpacked);
+    assertTrue(output.contains("native backend"), output);
+    assertTrue(output.contains("OpenBLAS after a product true"), output);
+  }
+
+  private String foldersOfLibraries() throws IOException {
+    try (Stream<Path> files = Files.walk(folder.resolve("cache"))) {
+      return files
+          .filter(file -> file.toString().contains(".so"))
+          .map(file -> file.getParent().toString())
+          .distinct()
+          .collect(Collectors.joining(File.pathSeparator));
+    }
   }
 
   @Test
