@@ -242,7 +242,7 @@ class HeapInferenceTest {
     // From JDK 22 on, G1 leaves the array's region alone and collects the others at once.
     if (Runtime.version().feature() < 22) {
       double[] waits = waits(output);
-      assertTrue(waits.length >= 25, "G1 waited " + waits.length + " times");
+      assertTrue(waits.length >= 10, "G1 waited " + waits.length + " times");
       double median = waits[waits.length / 2];
       log.log(INFO, "G1 waited for a slice {0} ms, at most {1}", median, waits[waits.length - 1]);
       assertTrue(median < 1, "G1 waited for a slice, in ms, median: " + median);
