@@ -25,6 +25,7 @@ import org.batchnorm4j.backend.jni.NativeLibrary;
 import org.batchnorm4j.nn.BatchNorm1d;
 import org.batchnorm4j.nn.Linear;
 import org.batchnorm4j.tensor.Tensor;
+import org.bytedeco.javacpp.Loader;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -40,15 +41,29 @@ class LoadingTest {
   static void packLibrary() throws IOException {
     assumeTrue(NativeLibrary.isLoaded(), "the native library is switched off");
     assumeTrue(Files.isDirectory(Path.of("/proc/self")), "asks Linux what is loaded");
+    jar = pack("batchnorm4j.jar", ".");
+  }
+
+  /** A jar with a part of the library. */
+  private static Path pack(String name, String part) throws IOException {
     Path manifest = Files.writeString(shared.resolve("manifest"), "Multi-Release: true\n");
-    jar = shared.resolve("batchnorm4j.jar");
+    Path packed = shared.resolve(name);
     StringWriter said = new StringWriter();
     PrintWriter to = new PrintWriter(said);
     int status =
         ToolProvider.findFirst("jar")
             .orElseThrow()
-            .run(to, to, "cfm", jar.toString(), manifest.toString(), "-C", "target/classes", ".");
+            .run(
+                to,
+                to,
+                "cfm",
+                packed.toString(),
+                manifest.toString(),
+                "-C",
+                "target/classes",
+                part);
     assertEquals(0, status, said::toString);
+    return packed;
   }
 
   private static String classPath() {
@@ -125,8 +140,10 @@ class LoadingTest {
   }
 
   @Test
-  void theJarIsSmall() throws IOException {
-    assertTrue(Files.size(jar) < 2_000_000, "bytes: " + Files.size(jar));
+  void theNativeJarIsSmall() throws IOException {
+    Path natives = pack("natives.jar", "org/batchnorm4j/backend/jni/".concat(Loader.getPlatform()));
+    long size = Files.size(natives);
+    assertTrue(size > 100_000 && size < 2_000_000, "bytes: " + size);
   }
 
   /**
