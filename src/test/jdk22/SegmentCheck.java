@@ -1,6 +1,9 @@
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.FloatBuffer;
 import java.util.Arrays;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
@@ -67,6 +70,13 @@ class SegmentCheck {
           "expected a multiple of the 4 bytes",
           () -> Tensor.wrapSegment(own.asSlice(1, 4), DType.F32, 1));
     }
+    // Their addresses are known without native code too.
+    FloatBuffer buffer = ByteBuffer.allocateDirect(40).order(ByteOrder.nativeOrder()).asFloatBuffer();
+    Tensor first = Tensor.wrap(buffer.slice(0, 6), 2, 3);
+    Tensor second = Tensor.wrap(buffer.slice(1, 6), 2, 3);
+    expect("out overlaps x in part", () -> bn.forward(first, second));
+    expect("out shares memory with x", () -> model.forward(second, first));
+    bn.forward(first, Tensor.wrap(buffer.slice(0, 6), 2, 3));
     expect(
         "expected a MemorySegment, but got a java.lang.String",
         () -> Tensor.wrapSegment("", DType.F32, 1));

@@ -19,11 +19,13 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.spi.ToolProvider;
 import java.util.stream.Collectors;
+import java.util.stream.Stream;
 import org.batchnorm4j.backend.Backends;
 import org.batchnorm4j.backend.jni.NativeLibrary;
 import org.batchnorm4j.nn.BatchNorm1d;
 import org.batchnorm4j.nn.Linear;
 import org.batchnorm4j.tensor.Tensor;
+import org.bytedeco.javacpp.Loader;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -39,15 +41,29 @@ class LoadingTest {
   static void packLibrary() throws IOException {
     assumeTrue(NativeLibrary.isLoaded(), "the native library is switched off");
     assumeTrue(Files.isDirectory(Path.of("/proc/self")), "asks Linux what is loaded");
+    jar = pack("batchnorm4j.jar", ".");
+  }
+
+  /** A jar with a part of the library. */
+  private static Path pack(String name, String part) throws IOException {
     Path manifest = Files.writeString(shared.resolve("manifest"), "Multi-Release: true\n");
-    jar = shared.resolve("batchnorm4j.jar");
+    Path packed = shared.resolve(name);
     StringWriter said = new StringWriter();
     PrintWriter to = new PrintWriter(said);
     int status =
         ToolProvider.findFirst("jar")
             .orElseThrow()
-            .run(to, to, "cfm", jar.toString(), manifest.toString(), "-C", "target/classes", ".");
+            .run(
+                to,
+                to,
+                "cfm",
+                packed.toString(),
+                manifest.toString(),
+                "-C",
+                "target/classes",
+                part);
     assertEquals(0, status, said::toString);
+    return packed;
   }
 
   private static String classPath() {
@@ -124,11 +140,16 @@ class LoadingTest {
   }
 
   @Test
-  void theJarIsSmall() throws IOException {
-    assertTrue(Files.size(jar) < 2_000_000, "bytes: " + Files.size(jar));
+  void theNativeJarIsSmall() throws IOException {
+    Path natives = pack("natives.jar", "org/batchnorm4j/backend/jni/".concat(Loader.getPlatform()));
+    long size = Files.size(natives);
+    assertTrue(size > 100_000 && size < 2_000_000, "bytes: " + size);
   }
 
-  /** Where nothing can be written, Java takes over; the switch brings native back. */
+  /**
+   * Where nothing can be written, Java takes over; the switch brings native back. What it unpacked
+   * can be put where nothing is written later.
+   */
   @Test
   void readOnlyFileSystems() throws Exception {
     Path file = Files.createFile(folder.resolve("file"));
@@ -139,6 +160,22 @@ class LoadingTest {
     switched.add(cache());
     output = run(thisJava(), switched);
     assertTrue(output.contains("native backend"), output);
+    List<String> unpacked = new ArrayList<>(nowhere);
+    unpacked.add("-Dorg.bytedeco.javacpp.pathsFirst=true");
+    unpacked.add("-Djava.library.path=" + foldersOfLibraries());
+    output = run(thisJava(), unpacked);
+    assertTrue(output.contains("native backend"), output);
+    assertTrue(output.contains("OpenBLAS after a product true"), output);
+  }
+
+  private String foldersOfLibraries() throws IOException {
+    try (Stream<Path> files = Files.walk(folder.resolve("cache"))) {
+      return files
+          .filter(file -> file.toString().contains(".so"))
+          .map(file -> file.getParent().toString())
+          .distinct()
+          .collect(Collectors.joining(File.pathSeparator));
+    }
   }
 
   @Test

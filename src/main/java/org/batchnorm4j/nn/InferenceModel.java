@@ -1,7 +1,7 @@
 package org.batchnorm4j.nn;
 
 import java.util.List;
-import java.util.concurrent.atomic.AtomicReferenceArray;
+import java.util.concurrent.atomic.AtomicIntegerArray;
 import org.batchnorm4j.tensor.DType;
 import org.batchnorm4j.tensor.Shape;
 import org.batchnorm4j.tensor.Tensor;
@@ -35,7 +35,7 @@ public final class InferenceModel implements AutoCloseable {
   /** Workspaces that are kept; as many callers at a time find one. */
   private static final int SLOTS = 512;
 
-  /** Slots lie so far apart that no two are in one line of the cache. */
+  /** Of the numbers that say whether a slot is taken: no two are in one line of the cache. */
   private static final int SPACING = 16;
 
   private final Shape sampleShape;
@@ -47,8 +47,16 @@ public final class InferenceModel implements AutoCloseable {
   private final int in;
   private final int out;
   private final int samples;
-  private final AtomicReferenceArray<@Nullable Workspace> idle =
-      new AtomicReferenceArray<>(SLOTS * SPACING);
+
+  /** 1 for a slot that a call uses, else 0. */
+  private final AtomicIntegerArray taken = new AtomicIntegerArray(SLOTS * SPACING);
+
+  /**
+   * What is in a slot, for whoever has taken it. They stay where they are: to store references in
+   * each call would have all callers write to one line of the garbage collector's card table.
+   */
+  private final @Nullable Workspace[] workspaces = new Workspace[SLOTS];
+
   private volatile boolean closed;
 
   private InferenceModel(Freezer frozen, Shape sampleShape) {
@@ -167,8 +175,9 @@ public final class InferenceModel implements AutoCloseable {
 
   /** Part by part, by way of the workspace. */
   private void inParts(Workspace w, int n, Tensor x, Tensor out) {
-    for (int done = 0; done < n; done += samples) {
-      int count = Math.min(samples, n - done);
+    int count;
+    for (int done = 0; done < n; done += count) {
+      count = Math.min(samples, n - done);
       x.read(x.offset() + (long) done * inputSize, w.input(), 0, count * inputSize);
       w.run(count);
       out.write(out.offset() + (long) done * outputSize, w.output(), 0, count * outputSize);
@@ -247,8 +256,9 @@ public final class InferenceModel implements AutoCloseable {
       whole.run(x, xFrom, out, outFrom, n);
       return;
     }
-    for (int done = 0; done < n; done += samples) {
-      int count = Math.min(samples, n - done);
+    int count;
+    for (int done = 0; done < n; done += count) {
+      count = Math.min(samples, n - done);
       System.arraycopy(x, xFrom + done * inputSize, w.input(), 0, count * inputSize);
       w.run(count);
       System.arraycopy(w.output(), 0, out, outFrom + done * outputSize, count * outputSize);
@@ -301,6 +311,9 @@ public final class InferenceModel implements AutoCloseable {
     private final float[][] buffers = new float[bufferSizes.size()][];
     private final Step.Runner[] runners = new Step.Runner[ops.size()];
 
+    /** Where it belongs, or -1 if it is thrown away after the call. */
+    private int slot = -1;
+
     Workspace() {
       for (int i = 0; i < buffers.length; i++) {
         buffers[i] = new float[samples * bufferSizes.get(i)];
@@ -337,47 +350,84 @@ public final class InferenceModel implements AutoCloseable {
     }
   }
 
-  /** Where a thread looks first; neighbours in time are not neighbours in memory. */
-  private static int home() {
-    return (int) (Thread.currentThread().getId() & SLOTS - 1);
-  }
-
+  /** A workspace that is the caller's until {@link #giveBack}. */
   private Workspace take() {
     if (closed) {
       throw new IllegalStateException("this InferenceModel is closed");
     }
-    int home = home();
-    for (int i = 0; i < SLOTS; i++) {
-      int slot = (home + i & SLOTS - 1) * SPACING;
-      if (idle.getPlain(slot) != null) {
-        Workspace w = idle.getAndSet(slot, null);
-        if (w != null) {
-          return w;
+    int slot = takeSlot();
+    if (slot < 0) {
+      return new Workspace();
+    }
+    Workspace w = workspaces[slot];
+    if (w == null) {
+      try {
+        w = workspaceFor(slot);
+      } finally {
+        if (w == null) {
+          giveBackSlot(slot);
         }
       }
     }
-    return new Workspace();
+    return w;
+  }
+
+  /** The thread's own slot, or one that nobody uses now; -1 if there is none. */
+  private int takeSlot() {
+    int home = (int) (Thread.currentThread().getId() & SLOTS - 1);
+    for (int i = 0; i < SLOTS; i++) {
+      int slot = home + i & SLOTS - 1;
+      if (tryTake(slot)) {
+        return slot;
+      }
+    }
+    return -1;
+  }
+
+  private boolean tryTake(int slot) {
+    return taken.getPlain(slot * SPACING) == 0 && taken.compareAndSet(slot * SPACING, 0, 1);
+  }
+
+  private void giveBackSlot(int slot) {
+    taken.set(slot * SPACING, 0);
+  }
+
+  /** For a slot that is taken and has none: one that lies idle elsewhere, or a new one. */
+  private Workspace workspaceFor(int slot) {
+    Workspace w = null;
+    for (int i = 0; w == null && i < SLOTS; i++) {
+      if (workspaces[i] != null && tryTake(i)) {
+        w = workspaces[i];
+        workspaces[i] = null;
+        giveBackSlot(i);
+      }
+    }
+    w = w == null ? new Workspace() : w;
+    w.slot = slot;
+    workspaces[slot] = w;
+    return w;
   }
 
   private void giveBack(Workspace w) {
-    int home = home();
-    for (int i = 0; i < SLOTS; i++) {
-      int slot = (home + i & SLOTS - 1) * SPACING;
-      if (idle.getPlain(slot) == null && idle.compareAndSet(slot, null, w)) {
-        if (closed) {
-          closeIdle();
-        }
-        return;
-      }
+    if (w.slot < 0) {
+      w.close();
+      return;
     }
-    w.close();
+    giveBackSlot(w.slot);
+    if (closed) {
+      closeIdle();
+    }
   }
 
   private void closeIdle() {
-    for (int slot = 0; slot < SLOTS * SPACING; slot += SPACING) {
-      Workspace w = idle.getAndSet(slot, null);
-      if (w != null) {
-        w.close();
+    for (int slot = 0; slot < SLOTS; slot++) {
+      if (tryTake(slot)) {
+        Workspace w = workspaces[slot];
+        workspaces[slot] = null;
+        giveBackSlot(slot);
+        if (w != null) {
+          w.close();
+        }
       }
     }
   }

@@ -51,6 +51,21 @@ final class Memory {
     boolean isAddressable();
   }
 
+  /** Of memory that nobody ends, where there is no native code. */
+  private static final Lender NOT_FOR_NATIVE_CODE =
+      new Lender() {
+        @Override
+        public void acquire() {}
+
+        @Override
+        public void release() {}
+
+        @Override
+        public boolean isAddressable() {
+          return false;
+        }
+      };
+
   private Memory(
       Buffer elements,
       @Nullable Object array,
@@ -79,8 +94,7 @@ final class Memory {
     if (!NativeLibrary.isLoaded()) {
       // alignedSlice rounds both ends inwards.
       ByteBuffer raw = ByteBuffer.allocateDirect((int) (size + 2 * ALIGNMENT));
-      ByteBuffer aligned = raw.alignedSlice((int) ALIGNMENT).slice(0, (int) size);
-      return new Memory(typed(aligned, dtype), null, 0, null, null, false);
+      return direct(typed(raw.alignedSlice((int) ALIGNMENT).slice(0, (int) size), dtype));
     }
     long address = BatchNormNative.bn_alloc(Math.max(size, 1));
     if (address == 0) {
@@ -91,6 +105,13 @@ final class Memory {
     // Views of a direct buffer keep it reachable, so its own reachability is that of all of them.
     CLEANER.register(bytes, block);
     return new Memory(typed(bytes, dtype), null, address, block, null, size > UNCOUNTED_BYTES);
+  }
+
+  /** Memory outside the heap, from the first element of the buffer on. */
+  static Memory direct(Buffer elements) {
+    return NativeLibrary.isLoaded()
+        ? wrap(elements, BatchNormNative.bn_address(elements), null)
+        : wrap(elements, Segments.address(elements), NOT_FOR_NATIVE_CODE);
   }
 
   /** Memory of the caller's outside the heap: the elements, and where the first one lies. */
@@ -123,7 +144,9 @@ final class Memory {
     return array;
   }
 
-  /** Bytes from the beginning of the array to the first element, or from address 0. */
+  /**
+   * Bytes from the beginning of the array to the first element, or from address 0; 0 if unknown.
+   */
   long place() {
     return place;
   }

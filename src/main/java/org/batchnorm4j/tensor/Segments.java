@@ -1,5 +1,7 @@
 package org.batchnorm4j.tensor;
 
+import java.nio.Buffer;
+
 /**
  * MemorySegments as {@link Memory}. This class is for JDKs that have none; its namesake under
  * {@code src/main/jdk22} takes its place on JDK 22 and later, in a library that was built where
@@ -7,6 +9,11 @@ package org.batchnorm4j.tensor;
  */
 final class Segments {
   private Segments() {}
+
+  /** 0: without native code, earlier JDKs do not say. */
+  static long address(Buffer direct) {
+    return 0;
+  }
 
   static Memory memory(Object segment, DType dtype, Shape shape) {
     throw new UnsupportedOperationException(

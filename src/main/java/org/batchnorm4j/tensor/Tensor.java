@@ -139,8 +139,9 @@ public final class Tensor implements AutoCloseable {
    *     java.nio.ShortBuffer} of {@code dtype}, or a {@link java.nio.ByteBuffer}: direct, or on an
    *     array that can be reached
    * @param dtype the type of the elements; a ShortBuffer holds {@code BF16} or {@code F16}
-   * @throws IllegalArgumentException if the buffer is not as said, is not in native order, or does
-   *     not hold exactly the shape's elements
+   * @throws IllegalArgumentException if the buffer is not as said, is not in native order, does not
+   *     hold exactly the shape's elements, or is direct and does not begin at a multiple of their
+   *     size
    */
   public static Tensor wrap(Buffer buffer, DType dtype, long... shape) {
     Shape s = Shape.of(shape);
@@ -774,7 +775,10 @@ public final class Tensor implements AutoCloseable {
     return offset;
   }
 
-  /** Whether the two share any memory, or might: ranges are compared, not single elements. */
+  /**
+   * Whether the two share any memory, or might: ranges are compared, not single elements. Of two
+   * direct buffers that were wrapped, this is known with the native library or on JDK 22 and later.
+   */
   public boolean overlaps(Tensor other) {
     if (size() == 0 || other.size() == 0) {
       return false;

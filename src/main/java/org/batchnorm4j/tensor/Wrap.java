@@ -6,8 +6,6 @@ import java.nio.ByteOrder;
 import java.nio.DoubleBuffer;
 import java.nio.FloatBuffer;
 import java.nio.ShortBuffer;
-import org.batchnorm4j.backend.jni.BatchNormNative;
-import org.batchnorm4j.backend.jni.NativeLibrary;
 import org.bytedeco.javacpp.BytePointer;
 import org.bytedeco.javacpp.DoublePointer;
 import org.bytedeco.javacpp.FloatPointer;
@@ -36,9 +34,9 @@ final class Wrap {
       return Memory.wrap(
           elements, buffer.array(), ((long) buffer.arrayOffset() + buffer.position()) * unit);
     }
-    // Without the native library nothing needs addresses.
-    long address = NativeLibrary.isLoaded() ? BatchNormNative.bn_address(view) : 0;
-    return Memory.wrap(elements, address, null);
+    Memory memory = Memory.direct(elements);
+    checkAligned(name, memory.place(), dtype);
+    return memory;
   }
 
   static Memory pointer(Pointer pointer, DType dtype, Shape shape) {
@@ -58,6 +56,7 @@ final class Wrap {
     }
     long bytes = (pointer.limit() - pointer.position()) * pointer.sizeof();
     checkSize(name, bytes, dtype, shape);
+    checkBuffer(name, bytes);
     long address = pointer.address() + pointer.position() * pointer.sizeof();
     checkAligned(name, address, dtype);
     return Memory.wrap(Memory.typed(pointer.asByteBuffer(), dtype), address, new Lent(pointer));
@@ -106,6 +105,19 @@ final class Wrap {
     }
   }
 
+  /** Whether one buffer can be a view of so many bytes. */
+  static void checkBuffer(String name, long bytes) {
+    if (bytes > Integer.MAX_VALUE) {
+      throw new IllegalArgumentException(
+          "the "
+              + name
+              + " has "
+              + bytes
+              + " bytes, more than the 2 GiB that one tensor may have outside the heap; make"
+              + " tensors of its parts");
+    }
+  }
+
   static void checkAligned(String name, long address, DType dtype) {
     if (address % dtype.bytes() != 0) {
       throw new IllegalArgumentException(
@@ -116,7 +128,8 @@ final class Wrap {
               + ", expected a multiple of the "
               + dtype.bytes()
               + " bytes of "
-              + dtype);
+              + dtype
+              + "; copy the data to where they do");
     }
   }
 

@@ -32,8 +32,14 @@ final class Segments {
           "the MemorySegment is on the heap and read-only; wrap a native one, or the array");
     }
     Wrap.checkAligned("MemorySegment", segment.address(), dtype);
+    Wrap.checkBuffer("MemorySegment", segment.byteSize());
     Buffer elements = Memory.typed(segment.asByteBuffer(), dtype);
     return Memory.wrap(elements, segment.address(), new Lent(segment));
+  }
+
+  /** Where a direct buffer's first element lies. */
+  static long address(Buffer direct) {
+    return MemorySegment.ofBuffer(direct).address();
   }
 
   /** The part of the array, as the buffer of its type. */

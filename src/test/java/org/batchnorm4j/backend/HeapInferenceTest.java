@@ -1,5 +1,6 @@
 package org.batchnorm4j.backend;
 
+import static java.lang.System.Logger.Level.INFO;
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
@@ -9,6 +10,7 @@ import static org.junit.jupiter.api.Assumptions.assumeTrue;
 import java.lang.management.ManagementFactory;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.SplittableRandom;
@@ -166,8 +168,8 @@ class HeapInferenceTest {
 
   /**
    * In a JVM of its own: one thread normalizes a large array, another makes garbage. Were the array
-   * held for the whole call, no collection could happen in it but a few at its ends (five were
-   * counted, and sixty in slices).
+   * held for the whole call, 50 ms, no collection could happen in it but a few at its ends (five
+   * were counted, and sixty in slices), and each would wait for that long.
    */
   public static final class Collecting {
     private Collecting() {}
@@ -227,6 +229,7 @@ class HeapInferenceTest {
                 "-XX:+UseG1GC",
                 "-Xmx600m",
                 "-Xmn8m",
+                "-Xlog:gc+jni=debug:stdout:uptimenanos",
                 "-cp",
                 System.getProperty("java.class.path"),
                 Collecting.class.getName())
@@ -234,7 +237,30 @@ class HeapInferenceTest {
             .start();
     String output = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
     assertEquals(0, process.waitFor(), output);
-    System.getLogger(HeapInferenceTest.class.getName())
-        .log(System.Logger.Level.INFO, output.strip());
+    System.Logger log = System.getLogger(HeapInferenceTest.class.getName());
+    log.log(INFO, output.substring(output.lastIndexOf('\n', output.length() - 2)).strip());
+    // From JDK 22 on, G1 leaves the array's region alone and collects the others at once.
+    if (Runtime.version().feature() < 22) {
+      double[] waits = waits(output);
+      assertTrue(waits.length >= 10, "G1 waited " + waits.length + " times");
+      double median = waits[waits.length / 2];
+      log.log(INFO, "G1 waited for a slice {0} ms, at most {1}", median, waits[waits.length - 1]);
+      assertTrue(median < 1, "G1 waited for a slice, in ms, median: " + median);
+    }
+  }
+
+  /** How long collections waited for the end of a slice, in milliseconds, sorted. */
+  private static double[] waits(String output) {
+    List<Double> waits = new ArrayList<>();
+    long since = 0;
+    for (String line : output.lines().filter(l -> l.startsWith("[")).toList()) {
+      long at = Long.parseLong(line.substring(1, line.indexOf("ns]")));
+      if (line.contains("Setting _needs_gc")) {
+        since = at;
+      } else if (line.contains("Performing GC after exiting critical section")) {
+        waits.add((at - since) / 1e6);
+      }
+    }
+    return waits.stream().mapToDouble(Double::doubleValue).sorted().toArray();
   }
 }

@@ -12,6 +12,7 @@ import java.lang.management.ManagementFactory;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Map;
 import java.util.SplittableRandom;
 import java.util.concurrent.Callable;
 import java.util.concurrent.CountDownLatch;
@@ -490,14 +491,18 @@ class InferenceModelTest {
   @Test
   void steadyStateAllocatesNothing() throws Exception {
     var threads = (com.sun.management.ThreadMXBean) ManagementFactory.getThreadMXBean();
-    for (Sequential net : List.of(mlp(), cnn(), resnet())) {
-      long[] sample = net.get(0) instanceof Linear ? new long[] {10} : null;
-      sample = sample != null ? sample : net.size() == 5 ? new long[] {3, 6, 8} : null;
-      sample = sample != null ? sample : new long[] {2, 11, 12};
-      try (InferenceModel model = InferenceModel.of(net, sample)) {
+    Map<Module, long[]> networks =
+        Map.of(
+            mlp(), new long[] {10},
+            cnn(), new long[] {2, 11, 12},
+            resnet(), new long[] {3, 6, 8},
+            trained(new BatchNorm1d(100)), new long[] {100});
+    for (Map.Entry<Module, long[]> entry : networks.entrySet()) {
+      Module net = entry.getKey();
+      long[] shape = entry.getValue();
+      try (InferenceModel model = InferenceModel.of(net, shape)) {
         int in = (int) model.inputShape().size();
         int out = (int) model.outputShape().size();
-        long[] shape = sample;
         Callable<Void> caller =
             () -> {
               float[] x = new float[70 * in];

@@ -17,13 +17,16 @@ import java.util.spi.ToolProvider;
 import java.util.stream.Collectors;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** The part of the multi-release jar for JDK 22, on the JDK that compiled it. */
 class SegmentsTest {
   private static final Path CLASSES = Path.of("target/classes");
 
-  @Test
-  void segmentsWorkFromTheJarOnItsJdk(@TempDir Path folder) throws Exception {
+  @ParameterizedTest
+  @ValueSource(strings = {"auto", "java"})
+  void segmentsWorkFromTheJarOnItsJdk(String backend, @TempDir Path folder) throws Exception {
     Path builtWith = CLASSES.resolve("META-INF/versions/22/built-with");
     assumeTrue(Files.exists(builtWith), "no JDK 22 or later where the library was built");
     Path jar = jar(folder);
@@ -31,6 +34,7 @@ class SegmentsTest {
         new ProcessBuilder(
                 Path.of(Files.readString(builtWith).strip(), "bin", "java").toString(),
                 "--enable-native-access=ALL-UNNAMED",
+                "-Dorg.batchnorm4j.backend=" + backend,
                 "-cp",
                 jar + File.pathSeparator + dependencies(),
                 "src/test/jdk22/SegmentCheck.java")

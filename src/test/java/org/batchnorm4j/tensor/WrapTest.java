@@ -189,13 +189,30 @@ class WrapTest {
   }
 
   @Test
-  void refusesPointersThatAreNoMultiples() {
-    assumeTrue(NativeLibrary.isLoaded(), "without the native library there are no pointers");
+  void refusesAddressesThatAreNoMultiples() {
+    assumeTrue(NativeLibrary.isLoaded(), "without the native library there are no addresses");
     BytePointer odd = new BytePointer(9).position(1);
-    String message =
-        assertThrows(IllegalArgumentException.class, () -> Tensor.wrap(odd, DType.F32, 2))
-            .getMessage();
-    assertTrue(message.endsWith("expected a multiple of the 4 bytes of F32"), message);
+    ByteBuffer oddBuffer = direct(9).position(1);
+    for (Executable call :
+        new Executable[] {
+          () -> Tensor.wrap(odd, DType.F32, 2), () -> Tensor.wrap(oddBuffer, DType.F32, 2)
+        }) {
+      String message = assertThrows(IllegalArgumentException.class, call).getMessage();
+      assertTrue(message.contains(", expected a multiple of the 4 bytes of F32; copy"), message);
+    }
+    assertEquals(2, Tensor.wrap(oddBuffer.position(4).limit(8), DType.F16, 2).size());
+  }
+
+  /** Of which a buffer would be a part only. */
+  @Test
+  void refusesPointersToMoreThanABufferHas() {
+    assumeTrue(NativeLibrary.isLoaded(), "without the native library there are no pointers");
+    FloatPointer large = new FloatPointer(4);
+    large.limit(1L << 29);
+    refused(
+        "the FloatPointer has 2147483648 bytes, more than the 2 GiB that one tensor may have outside"
+            + " the heap; make tensors of its parts",
+        () -> Tensor.wrap(large, DType.F32, 1L << 29));
   }
 
   @Test

@@ -32,7 +32,7 @@ public final class Main {
           --only TEXT  cells with TEXT in "group operation format dtype fusion shape"
           --name NAME  default: quick or full
       benchmarks/run --serving
-          requests to networks instead, into benchmarks/results/serving.json, in some 10 minutes
+          requests to networks instead, into benchmarks/results/serving.json, in some 25 minutes
       benchmarks/plot [FILE.json]...
           tables and plots beside each file (default: all in benchmarks/results); full.json, or
           else quick.json, also becomes the plot and the table of README.md

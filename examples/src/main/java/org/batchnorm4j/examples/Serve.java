@@ -2,8 +2,10 @@ package org.batchnorm4j.examples;
 
 import java.io.IOException;
 import java.io.PrintWriter;
-import java.net.InetAddress;
+import java.net.BindException;
 import java.net.InetSocketAddress;
+import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.util.Map;
 import java.util.concurrent.Callable;
@@ -21,6 +23,7 @@ import org.batchnorm4j.tensor.Tensor;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
+import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.Spec;
 
 /** A service: the network of the main job behind HTTP. */
@@ -72,14 +75,13 @@ final class Serve implements Callable<Integer> {
     Require.between(spec, "--port", port, 0, 65_535);
     Require.between(spec, "--queue", queue, 0, 1000);
     Require.between(spec, "--max-body", maxBody, 1, 1 << 26);
-    // Whoever sends slowly, or does not read, is cut off: threads are few.
-    System.setProperty("sun.net.httpserver.maxReqTime", "10");
-    System.setProperty("sun.net.httpserver.maxRspTime", "10");
+    InetSocketAddress address = new InetSocketAddress(host, port);
+    if (address.isUnresolved()) {
+      throw new ParameterException(spec.commandLine(), "--host: there is no host " + host);
+    }
     PrintWriter print = spec.commandLine().getOut();
     try (InferenceModel model = load(file)) {
-      InetSocketAddress address = new InetSocketAddress(InetAddress.getByName(host), port);
-      Limits limits = new Limits(maxBody, Backends.threadLimit(), queue);
-      PredictionServer server = new PredictionServer(model, address, limits);
+      PredictionServer server = listen(model, address);
       CountDownLatch stopped = new CountDownLatch(1);
       Thread stop =
           new Thread(
@@ -98,12 +100,39 @@ final class Serve implements Callable<Integer> {
     return 0;
   }
 
+  private PredictionServer listen(InferenceModel model, InetSocketAddress address)
+      throws IOException {
+    try {
+      return new PredictionServer(
+          model, address, new Limits(maxBody, Backends.threadLimit(), queue));
+    } catch (BindException e) {
+      throw new IOException(
+          "cannot listen on "
+              + host
+              + ":"
+              + port
+              + ": "
+              + e.getMessage()
+              + "; choose another --port or --host",
+          e);
+    }
+  }
+
   /** The network of the main job, with the values of a file. */
   static InferenceModel load(Path file) throws IOException {
+    if (Files.notExists(file)) {
+      throw new NoSuchFileException(
+          file.toString(),
+          null,
+          "no such file; run the example mnist, which writes it, or name another with --model");
+    }
     try (Sequential network = MnistNetwork.build(true, 1)) {
       Map<String, Tensor> state = Safetensors.read(file);
       try {
         network.loadStateDict(state);
+      } catch (IllegalStateException e) {
+        throw new IOException(
+            file + " is not of the network that the example mnist saves: " + e.getMessage(), e);
       } finally {
         state.values().forEach(Tensor::close);
       }

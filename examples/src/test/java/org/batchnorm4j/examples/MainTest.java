@@ -211,14 +211,6 @@ class MainTest {
     assertEquals(new TreeSet<>(), files(out));
   }
 
-  @Test
-  void aMissingModelIsNamed() {
-    Path missing = dir.resolve("missing.safetensors");
-    Result result = run("serve", "--model", missing.toString());
-    assertEquals(1, result.code);
-    assertEquals("error: no such file or folder: " + missing + "\n", lines(result.err));
-  }
-
   // ------------------------------------------------------------------------------------- helpers
 
   private static String lines(String text) {

@@ -1,6 +1,7 @@
 package org.batchnorm4j.examples.serve;
 
 import com.google.gson.JsonObject;
+import com.sun.net.httpserver.Headers;
 import com.sun.net.httpserver.HttpExchange;
 import com.sun.net.httpserver.HttpServer;
 import java.io.IOException;
@@ -9,11 +10,13 @@ import java.lang.System.Logger;
 import java.lang.System.Logger.Level;
 import java.net.InetSocketAddress;
 import java.nio.charset.StandardCharsets;
+import java.util.List;
 import java.util.Locale;
+import java.util.Map;
+import java.util.concurrent.ArrayBlockingQueue;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Phaser;
 import java.util.concurrent.Semaphore;
-import java.util.concurrent.SynchronousQueue;
 import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
@@ -35,6 +38,25 @@ public final class PredictionServer implements AutoCloseable {
 
   /** Threads that remain to say no, to answer /health and /metrics. */
   private static final int SPARE = 8;
+
+  /** Requests that wait for a thread that says no; more of them are cut off. */
+  private static final int BACKLOG = 1000;
+
+  /** What the JDK's server is to do; it reads this once, from system properties. */
+  private static final Map<String, String> JDK_SERVER =
+      Map.of(
+          // An answer leaves at once. Else its second part waits for the first to be acknowledged,
+          // which takes other systems 40 ms.
+          "sun.net.httpserver.nodelay", "true",
+          // Whoever sends slowly, or does not read, is cut off after ten seconds: threads are few.
+          "sun.net.httpserver.maxReqTime", "10",
+          "sun.net.httpserver.maxRspTime", "10",
+          // Whoever sends too much is told, which takes reading what is on its way.
+          "sun.net.httpserver.drainAmount", "16777216");
+
+  private static final List<String> GET = List.of("GET", "HEAD");
+  private static final Map<String, List<String>> METHODS =
+      Map.of("/", GET, "/health", GET, "/metrics", GET, "/predict", List.of("POST"));
 
   /**
    * How much the server takes on.
@@ -60,7 +82,7 @@ public final class PredictionServer implements AutoCloseable {
   private volatile boolean closing;
 
   /**
-   * Starts to listen.
+   * Starts to listen. Sets the system properties of the JDK's server that are not set.
    *
    * @param model stays the caller's, who closes it after the server
    * @param address port 0 takes any that is free
@@ -77,9 +99,13 @@ public final class PredictionServer implements AutoCloseable {
     int most = limits.threads + limits.queue;
     admitted = new Semaphore(most);
     computing = new Semaphore(limits.threads);
-    workers =
-        new ThreadPoolExecutor(0, most + SPARE, 30, TimeUnit.SECONDS, new SynchronousQueue<>());
-    server = HttpServer.create(address, most + SPARE);
+    ThreadPoolExecutor pool =
+        new ThreadPoolExecutor(
+            most + SPARE, most + SPARE, 30, TimeUnit.SECONDS, new ArrayBlockingQueue<>(BACKLOG));
+    pool.allowCoreThreadTimeOut(true);
+    workers = pool;
+    JDK_SERVER.forEach((name, value) -> System.setProperty(name, System.getProperty(name, value)));
+    server = HttpServer.create(address, BACKLOG);
     server.setExecutor(workers);
     server.createContext("/", this::handle);
     server.start();
@@ -113,16 +139,17 @@ public final class PredictionServer implements AutoCloseable {
       int samples = 0;
       try {
         path = known(exchange);
+        checkMethod(exchange, path);
         if (closing) {
           throw new HttpError(503, "the server is shutting down");
         }
         if (path.equals("/predict")) {
           Samples outputs = predict(exchange);
-          samples = outputs.count();
           answer =
               isJson(exchange)
                   ? new Answer(200, JSON, outputs.toJson())
                   : new Answer(200, FLOATS, outputs.toBytes());
+          samples = outputs.count();
         } else {
           answer = get(path);
         }
@@ -150,19 +177,18 @@ public final class PredictionServer implements AutoCloseable {
 
   private static String known(HttpExchange exchange) throws HttpError {
     String path = exchange.getRequestURI().getPath();
-    String method =
-        switch (path) {
-          case "/", "/health", "/metrics" -> "GET";
-          case "/predict" -> "POST";
-          default ->
-              throw new HttpError(
-                  404, "there is /, /predict, /health and /metrics, but not " + path);
-        };
-    if (!exchange.getRequestMethod().equals(method)) {
-      exchange.getResponseHeaders().set("Allow", method);
-      throw new HttpError(405, path + " takes " + method + " only");
+    if (!METHODS.containsKey(path)) {
+      throw new HttpError(404, "there is /, /predict, /health and /metrics, but not " + path);
     }
     return path;
+  }
+
+  private static void checkMethod(HttpExchange exchange, String path) throws HttpError {
+    List<String> methods = METHODS.get(path);
+    if (!methods.contains(exchange.getRequestMethod())) {
+      exchange.getResponseHeaders().set("Allow", String.join(", ", methods));
+      throw new HttpError(405, path + " takes " + String.join(" and ", methods) + " only");
+    }
   }
 
   private Answer get(String path) {
@@ -206,7 +232,13 @@ public final class PredictionServer implements AutoCloseable {
       return type.equals(JSON);
     }
     throw new HttpError(
-        415, "Content-Type must be " + JSON + " or " + FLOATS + ", but is " + header);
+        415,
+        "Content-Type must be "
+            + JSON
+            + " or "
+            + FLOATS
+            + ", but is "
+            + (header == null ? "missing" : header));
   }
 
   private byte[] body(HttpExchange exchange) throws HttpError, IOException {
@@ -218,10 +250,16 @@ public final class PredictionServer implements AutoCloseable {
   }
 
   private static void send(HttpExchange exchange, Answer answer) throws IOException {
-    exchange.getResponseHeaders().set("Content-Type", answer.type);
-    exchange.getResponseHeaders().set("X-Content-Type-Options", "nosniff");
-    exchange.sendResponseHeaders(answer.status, answer.body.length);
-    exchange.getResponseBody().write(answer.body);
+    Headers headers = exchange.getResponseHeaders();
+    headers.set("Content-Type", answer.type);
+    headers.set("X-Content-Type-Options", "nosniff");
+    if (exchange.getRequestMethod().equals("HEAD")) {
+      headers.set("Content-Length", Integer.toString(answer.body.length));
+      exchange.sendResponseHeaders(answer.status, -1);
+    } else {
+      exchange.sendResponseHeaders(answer.status, answer.body.length);
+      exchange.getResponseBody().write(answer.body);
+    }
   }
 
   // ---------------------------------------------------------------------------------------

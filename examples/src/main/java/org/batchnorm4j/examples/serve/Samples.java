@@ -1,11 +1,9 @@
 package org.batchnorm4j.examples.serve;
 
-import com.google.gson.JsonParseException;
 import com.google.gson.Strictness;
 import com.google.gson.stream.JsonReader;
 import com.google.gson.stream.JsonToken;
 import com.google.gson.stream.JsonWriter;
-import com.google.gson.stream.MalformedJsonException;
 import java.io.EOFException;
 import java.io.IOException;
 import java.io.StringReader;
@@ -45,10 +43,11 @@ record Samples(int count, float[] values) {
   }
 
   static Samples fromJson(byte[] body, int inputSize) throws HttpError {
-    try (JsonReader json =
-        new JsonReader(new StringReader(new String(body, StandardCharsets.UTF_8)))) {
-      json.setStrictness(Strictness.STRICT);
+    JsonReader json = new JsonReader(new StringReader(new String(body, StandardCharsets.UTF_8)));
+    json.setStrictness(Strictness.STRICT);
+    try {
       Samples samples = null;
+      expect(JsonToken.BEGIN_OBJECT, json);
       json.beginObject();
       while (json.hasNext()) {
         String name = json.nextName();
@@ -58,38 +57,48 @@ record Samples(int count, float[] values) {
         samples = rows(json, inputSize);
       }
       json.endObject();
-      if (json.peek() != JsonToken.END_DOCUMENT) {
-        throw new HttpError(400, "there is something behind the JSON object");
-      }
+      expect(JsonToken.END_DOCUMENT, json);
       if (samples == null || samples.count == 0) {
         throw new HttpError(400, "\"inputs\" is missing or empty; expected an array of samples");
       }
       return samples;
-    } catch (EOFException | MalformedJsonException | JsonParseException e) {
-      throw new HttpError(400, "the body is not JSON: " + firstLine(e));
-    } catch (IllegalStateException | NumberFormatException e) {
-      throw new HttpError(400, "expected {\"inputs\": [[number, ...], ...]}, but: " + firstLine(e));
+    } catch (EOFException e) {
+      throw new HttpError(400, "the body is not JSON: it ends in the midst of " + json.getPath());
     } catch (IOException e) {
-      throw new HttpError(400, "the body cannot be read: " + firstLine(e));
+      throw new HttpError(400, "the body is not JSON: there is an error at " + json.getPath());
     }
   }
 
-  private static String firstLine(Exception e) {
-    return String.valueOf(e.getMessage()).lines().findFirst().orElse("");
+  private static void expect(JsonToken expected, JsonReader json) throws IOException, HttpError {
+    JsonToken got = json.peek();
+    if (got != expected) {
+      throw new HttpError(
+          400,
+          "expected {\"inputs\": [[number, ...], ...]}, but got "
+              + got
+              + " instead of "
+              + expected
+              + " at "
+              + json.getPath());
+    }
   }
 
   private static Samples rows(JsonReader json, int inputSize) throws IOException, HttpError {
     float[] values = new float[inputSize];
     int count = 0;
+    expect(JsonToken.BEGIN_ARRAY, json);
     json.beginArray();
     while (json.hasNext()) {
       if (values.length < (count + 1) * inputSize) {
         values = Arrays.copyOf(values, values.length * 2);
       }
+      expect(JsonToken.BEGIN_ARRAY, json);
       json.beginArray();
       int read = 0;
       for (; json.hasNext(); read++) {
-        float value = (float) json.nextDouble();
+        expect(JsonToken.NUMBER, json);
+        // As text: a double between would be rounded twice.
+        float value = Float.parseFloat(json.nextString());
         if (read < inputSize) {
           checkFinite(value, count, read);
           values[count * inputSize + read] = value;
@@ -123,8 +132,21 @@ record Samples(int count, float[] values) {
     return bytes.array();
   }
 
-  byte[] toJson() throws IOException {
+  byte[] toJson() throws IOException, HttpError {
     int size = values.length / count;
+    for (int i = 0; i < values.length; i++) {
+      if (!Float.isFinite(values[i])) {
+        throw new HttpError(
+            400,
+            "sample "
+                + i / size
+                + " has numbers too large: output "
+                + i % size
+                + " is "
+                + values[i]
+                + ", which JSON cannot say");
+      }
+    }
     StringWriter text = new StringWriter();
     try (JsonWriter json = new JsonWriter(text)) {
       json.beginObject();

@@ -121,13 +121,15 @@ class PredictionServerTest {
         "{}                           | 400 | \"inputs\" is missing or empty",
         "{\"input\":[[1,2,3]]}        | 400 | expected one member \"inputs\", but got \"input\"",
         "{\"inputs\":[[1,2,3]],\"inputs\":[]} | 400 | expected one member \"inputs\"",
-        "{\"inputs\":[[1,2,\"a\"]]}   | 400 | expected {\"inputs\": [[number, ...], ...]}, but",
+        "{\"inputs\":[[1,2,\"3\"]]}   | 400 | but got STRING instead of NUMBER at $.inputs[0][2]",
         "{\"inputs\":[[1,2,null]]}    | 400 | expected {\"inputs\": [[number, ...], ...]}, but",
         "{\"inputs\":[1,2,3]}         | 400 | expected {\"inputs\": [[number, ...], ...]}, but",
         "{\"inputs\":[[1,2,1e39]]}    | 400 | number 2 of sample 0 is Infinity, not a finite float",
-        "{\"inputs\":[[1,2,NaN]]}     | 400 | the body is not JSON",
-        "{\"inputs\":[[1,2,3]]        | 400 | the body is not JSON",
+        "{\"inputs\":[[1,2,1e400]]}   | 400 | number 2 of sample 0 is Infinity, not a finite float",
+        "{\"inputs\":[[1,2,NaN]]}     | 400 | not JSON: there is an error at $.inputs[0][2]",
+        "{\"inputs\":[[1,2,3]]        | 400 | not JSON: it ends in the midst of $.inputs",
         "{\"inputs\":[[1,2,3]]} {}    | 400 | the body is not JSON",
+        "{\"inputs\":[[3e38,3e38,-3e38],[1,2,3]]} | 400 | sample 0 has numbers too large: output",
         "[[[[[[[[                     | 400 | expected {\"inputs\"",
         "``                           | 400 | the body is not JSON",
       })
@@ -155,15 +157,59 @@ class PredictionServerTest {
     assertEquals("number 0 of sample 0 is NaN, not a finite float", error(answer));
     answer = send(post("text/plain", "1,2,3"));
     assertEquals(415, answer.statusCode());
+    answer = send(request("/predict").POST(BodyPublishers.ofString("{}")));
+    assertTrue(error(answer).endsWith("application/octet-stream, but is missing"), answer.body());
     answer = send(post("application/json", " ".repeat(MAX_BODY + 1)));
     assertEquals(413, answer.statusCode());
     assertEquals("the body has more than " + MAX_BODY + " bytes", error(answer));
     answer = send(request("/predict").GET());
     assertEquals(405, answer.statusCode());
     assertEquals("POST", answer.headers().firstValue("Allow").orElse(""));
-    assertEquals(405, send(request("/health").DELETE()).statusCode());
+    answer = send(request("/health").DELETE());
+    assertEquals(405, answer.statusCode());
+    assertEquals("GET, HEAD", answer.headers().firstValue("Allow").orElse(""));
     assertEquals(404, send(request("/predict/../x").GET()).statusCode());
     assertEquals(200, send(post("application/json", "{\"inputs\":[[1,2,3]]}")).statusCode());
+  }
+
+  /** Much more than the server reads of a body: the client is told all the same. */
+  @Test
+  void farTooMuchIsAnswered() throws Exception {
+    for (int i = 0; i < 5; i++) {
+      HttpResponse<String> answer = send(post("application/json", " ".repeat(4_000_000)));
+      assertEquals(413, answer.statusCode());
+      assertEquals("the body has more than " + MAX_BODY + " bytes", error(answer));
+    }
+  }
+
+  @Test
+  void headIsGetWithoutABody() throws Exception {
+    for (String path : List.of("/", "/health", "/metrics")) {
+      HttpResponse<String> head = send(request(path).method("HEAD", BodyPublishers.noBody()));
+      assertEquals(200, head.statusCode());
+      assertTrue(head.headers().firstValueAsLong("Content-Length").orElse(0) > 10, path);
+      assertEquals("", head.body());
+    }
+    assertEquals(
+        405, send(request("/predict").method("HEAD", BodyPublishers.noBody())).statusCode());
+    String metrics = send(request("/metrics").GET()).body();
+    assertTrue(metrics.contains("{path=\"/health\",status=\"200\"} 1"), metrics);
+    assertTrue(metrics.contains("{path=\"/predict\",status=\"405\"} 1"), metrics);
+  }
+
+  /**
+   * An answer of two packets, of which the second waits for the first to be acknowledged, takes 40
+   * ms, once a connection is no longer new.
+   */
+  @Test
+  void answersLeaveAtOnce() throws Exception {
+    long best = Long.MAX_VALUE;
+    for (int i = 0; i < 60; i++) {
+      long start = System.nanoTime();
+      send(post("application/json", "{\"inputs\":[[1,2,3]]}"));
+      best = i < 40 ? best : Math.min(best, System.nanoTime() - start);
+    }
+    assertTrue(best < 30_000_000, "nanoseconds: " + best);
   }
 
   @Test
@@ -246,6 +292,20 @@ class PredictionServerTest {
       slow.close();
     }
     assertEquals(200, send(post("application/json", "{\"inputs\":[[1,2,3]]}")).statusCode());
+  }
+
+  /** Many more than the server has threads: each is told yes or no, and none is cut off. */
+  @Test
+  void aBurstIsAnswered() throws Exception {
+    List<CompletableFuture<HttpResponse<String>>> burst = new ArrayList<>();
+    HttpRequest request = post("application/json", "{\"inputs\":[[1,2,3]]}").build();
+    for (int i = 0; i < 300; i++) {
+      burst.add(client.sendAsync(request, BodyHandlers.ofString()));
+    }
+    for (CompletableFuture<HttpResponse<String>> one : burst) {
+      int status = one.get(30, TimeUnit.SECONDS).statusCode();
+      assertTrue(status == 200 || status == 503, "status " + status);
+    }
   }
 
   /** The three may not have arrived yet. */
