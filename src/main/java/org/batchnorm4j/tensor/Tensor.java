@@ -139,9 +139,8 @@ public final class Tensor implements AutoCloseable {
    *     java.nio.ShortBuffer} of {@code dtype}, or a {@link java.nio.ByteBuffer}: direct, or on an
    *     array that can be reached
    * @param dtype the type of the elements; a ShortBuffer holds {@code BF16} or {@code F16}
-   * @throws IllegalArgumentException if the buffer is not as said, is not in native order, does not
-   *     hold exactly the shape's elements, or is direct and does not begin at a multiple of their
-   *     size
+   * @throws IllegalArgumentException if the buffer is not as said, is not in native order, or does
+   *     not hold exactly the shape's elements
    */
   public static Tensor wrap(Buffer buffer, DType dtype, long... shape) {
     Shape s = Shape.of(shape);

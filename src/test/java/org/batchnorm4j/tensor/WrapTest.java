@@ -189,18 +189,13 @@ class WrapTest {
   }
 
   @Test
-  void refusesAddressesThatAreNoMultiples() {
-    assumeTrue(NativeLibrary.isLoaded(), "without the native library there are no addresses");
+  void refusesPointersThatAreNoMultiples() {
+    assumeTrue(NativeLibrary.isLoaded(), "without the native library there are no pointers");
     BytePointer odd = new BytePointer(9).position(1);
-    ByteBuffer oddBuffer = direct(9).position(1);
-    for (Executable call :
-        new Executable[] {
-          () -> Tensor.wrap(odd, DType.F32, 2), () -> Tensor.wrap(oddBuffer, DType.F32, 2)
-        }) {
-      String message = assertThrows(IllegalArgumentException.class, call).getMessage();
-      assertTrue(message.contains(", expected a multiple of the 4 bytes of F32; copy"), message);
-    }
-    assertEquals(2, Tensor.wrap(oddBuffer.position(4).limit(8), DType.F16, 2).size());
+    String message =
+        assertThrows(IllegalArgumentException.class, () -> Tensor.wrap(odd, DType.F32, 2))
+            .getMessage();
+    assertTrue(message.contains(", expected a multiple of the 4 bytes of F32; copy"), message);
   }
 
   /** Of which a buffer would be a part only. */
