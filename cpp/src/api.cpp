@@ -73,12 +73,13 @@ struct Call {
     if (p == nullptr && plan.extent.c > 0) status = bn_bad_argument;
   }
 
-  // whole: of a backward, which can compute the mask again where no residual was added.
-  void need_gradient_inputs(const Gradient& args, bool whole) {
+  void need_gradient_inputs(const Gradient& args) {
     need(args.dy.p);
     need(args.x.p);
-    bool by_y = !whole || args.dresidual.p != nullptr;
-    if (activation != bn_identity && by_y) need(args.y.p);
+  }
+  // Where the mask cannot be computed from x.
+  void need_output(const Gradient& args) {
+    if (activation != bn_identity) need(args.y.p);
   }
 
   // Whether an output may be written around the caches: not where it is also an input, whose lines
@@ -282,7 +283,8 @@ int backward(Call& call, Gradient args, const Statistics& from, const void* weig
              const void* bias, Gradients to) {
   const Kernels& kernels = *call.kernels;
   bool training = from.training();
-  call.need_gradient_inputs(args, true);
+  call.need_gradient_inputs(args);
+  if (args.dresidual.p) call.need_output(args);
   if (training) {
     for (const void* p : {from.mean, from.mean_low, from.inv_std}) call.need_per_channel(p);
   } else {
@@ -538,7 +540,8 @@ int bn_gradient_sums(int isa, int threads, int dtype, int layout, int64_t n, int
   Call call(isa, threads, dtype, layout, n, c, s, activation, slope);
   if (call.status != bn_ok) return call.status;
   bn::Gradient args = call.gradient({dy, dy_pitch}, {x, x_pitch}, {y, y_pitch}, {}, {});
-  call.need_gradient_inputs(args, false);
+  call.need_gradient_inputs(args);
+  call.need_output(args);
   for (const void* p : {mean, mean_low, (const void*)sum_dy, (const void*)dot}) {
     call.need_per_channel(p);
   }
@@ -561,7 +564,8 @@ int bn_input_gradient(int isa, int threads, int dtype, int layout, int64_t n, in
   if (call.status != bn_ok) return call.status;
   bn::Gradient args = call.gradient({dy, dy_pitch}, {x, x_pitch}, {y, y_pitch}, {dx, dx_pitch},
                                     {dresidual, dresidual_pitch});
-  call.need_gradient_inputs(args, false);
+  call.need_gradient_inputs(args);
+  call.need_output(args);
   call.need(dx);
   for (const void* p : {mean, mean_low, inv_std, (const void*)sum_dy, (const void*)dot}) {
     call.need_per_channel(p);

@@ -14,22 +14,17 @@ constexpr float kStoredAsZero<bn::Bf16> = 0x1p-134f;
 template <>
 constexpr float kStoredAsZero<bn::F16> = 0x1p-25f;
 
-// What is positive where the output is.
-template <class S>
-BN_INLINE Vec<Element<S>> sign_of_x(Vec<Element<S>> centered, Vec<Element<S>> scale,
-                                    Vec<Element<S>> bias) {
-  Vec<Element<S>> t = fma(centered, scale, bias);
-  if constexpr (kStoredAsZero<S> != 0) t = t - splat(kStoredAsZero<S>);
-  return t;
-}
-
-// g: dy where the activation passed it on. sign() is positive there.
-template <class S, int act, class Count, class Sign>
-BN_INLINE Vec<Element<S>> masked(const S* dy, Count count, Vec<Element<S>> slope, Sign sign) {
-  Vec<Element<S>> zero = splat(Element<S>(0));
-  Vec<Element<S>> g = load(dy, count, zero);
-  if constexpr (act == kRelu || act == kReluOfX) g = if_not_positive(sign(), zero, g);
-  if constexpr (act == kLeaky || act == kLeakyOfX) g = if_not_positive(sign(), slope * g, g);
+// g: dy where the activation passed it on, by the sign of y, or of what y was computed from.
+template <class S, int act, class Count>
+BN_INLINE Vec<Element<S>> masked(const S* dy, const S* y, Count count, Vec<Element<S>> slope,
+                                 Vec<Element<S>> centered, Vec<Element<S>> scale,
+                                 Vec<Element<S>> bias) {
+  Vec<Element<S>> zero = splat(Element<S>(0)), g = load(dy, count, zero), sign = zero;
+  if constexpr (of_y(act)) sign = load(y, count, zero);
+  if constexpr (of_x(act)) sign = fma(centered, scale, bias);
+  if constexpr (of_x(act) && kStoredAsZero<S> != 0) sign = sign - splat(kStoredAsZero<S>);
+  if constexpr (act == kRelu || act == kReluOfX) g = if_not_positive(sign, zero, g);
+  if constexpr (act == kLeaky || act == kLeakyOfX) g = if_not_positive(sign, slope * g, g);
   return g;
 }
 
@@ -46,14 +41,7 @@ void sums_ncs(const Gradient& a, int64_t c0, int64_t c1, int64_t q0, int64_t q1,
     const S *dy = p[0], *x = p[1], *y = p[inputs - 1];
     return reduce_run<E>(n, [&](int64_t i, auto count, Sums<E>& s) {
       Vec<E> centered = (load(x + i, count, mean) - mean) - low;
-      auto sign = [&]() BN_ALWAYS {
-        if constexpr (of_x(act)) {
-          return sign_of_x<S>(centered, scale, bias);
-        } else {
-          return load(y + i, count, zero);
-        }
-      };
-      Vec<E> gi = masked<S, act>(dy + i, count, slope, sign);
+      Vec<E> gi = masked<S, act>(dy + i, y + i, count, slope, centered, scale, bias);
       s.a = s.a + gi;
       s.b = fma(gi, centered, s.b);
     });
@@ -85,21 +73,18 @@ void sums_nsc(const Gradient& a, int64_t c0, int64_t c1, int64_t q0, int64_t q1,
       int64_t width = min(kStrip, c1 - strip);
       const S* dy = (const S*)a.dy.p + r0 * a.dy.pitch + strip;
       const S* x = (const S*)a.x.p + r0 * a.x.pitch + strip;
-      const S* y = of_y(act) ? (const S*)a.y.p + r0 * a.y.pitch + strip : nullptr;
+      const S* y = of_y(act) ? (const S*)a.y.p + r0 * a.y.pitch + strip : dy;
       const E *means = (const E*)a.mean + strip, *lows = (const E*)a.mean_low + strip;
-      const E *scales = (const E*)a.scale + strip, *biases = (const E*)a.bias + strip;
+      auto channel = [&](const void* values, int64_t c, auto count) BN_ALWAYS {
+        return of_x(act) ? load((const E*)values + strip + c, count, zero) : zero;
+      };
       auto add = [&](int64_t row, int64_t c, auto count, Sums<E>& s) {
         Vec<E> mean = load(means + c, count, zero), low = load(lows + c, count, zero);
         Vec<E> centered = (load(x + row * a.x.pitch + c, count, zero) - mean) - low;
-        auto sign = [&]() BN_ALWAYS {
-          if constexpr (of_x(act)) {
-            return sign_of_x<S>(centered, load(scales + c, count, zero),
-                                load(biases + c, count, zero));
-          } else {
-            return load(y + row * a.y.pitch + c, count, zero);
-          }
-        };
-        Vec<E> gi = masked<S, act>(dy + row * a.dy.pitch + c, count, slope, sign);
+        Vec<E> scale = channel(a.scale, c, count), bias = channel(a.bias, c, count);
+        const S* dy_row = dy + row * a.dy.pitch + c;
+        const S* y_row = of_y(act) ? y + row * a.y.pitch + c : dy_row;
+        Vec<E> gi = masked<S, act>(dy_row, y_row, count, slope, centered, scale, bias);
         s.a = s.a + gi;
         s.b = fma(gi, centered, s.b);
       };
@@ -187,14 +172,9 @@ void gradient_ncs(const Gradient& args, const Walk& given, int64_t n0, int64_t n
     if constexpr (reads_x) {
       centered = (load((const S*)a.x.p + n * a.x.pitch + f, count, zero) - c.v[1]) - c.v[2];
     }
-    auto sign = [&]() BN_ALWAYS {
-      if constexpr (of_x(act)) {
-        return sign_of_x<S>(centered, c.v[0], c.v[5]);
-      } else {
-        return load((const S*)a.y.p + n * a.y.pitch + f, count, zero);
-      }
-    };
-    Vec<E> g = masked<S, act>((const S*)a.dy.p + n * a.dy.pitch + f, count, slope, sign);
+    const S* dy = (const S*)a.dy.p + n * a.dy.pitch + f;
+    const S* y = of_y(act) ? (const S*)a.y.p + n * a.y.pitch + f : dy;
+    Vec<E> g = masked<S, act>(dy, y, count, slope, centered, c.v[0], c.v[of_x(act) ? 5 : 0]);
     read_ahead<S>(walk, 0, n, f, lanes_of(count));
     read_ahead<S>(walk, 1, n, f, lanes_of(count));
     if constexpr (of_y(act)) read_ahead<S>(walk, 2, n, f, lanes_of(count));
@@ -216,7 +196,7 @@ void gradient_nsc(const Gradient& args, int64_t streams, int64_t r0, int64_t r1)
   for_rows(streams, r0, r1, [&](int64_t r, int64_t rows, int64_t apart) BN_ALWAYS {
     const S* dy = (const S*)a.dy.p + r * a.dy.pitch;
     const S* x = (const S*)a.x.p + r * a.x.pitch;
-    const S* y = of_y(act) ? (const S*)a.y.p + r * a.y.pitch : nullptr;
+    const S* y = of_y(act) ? (const S*)a.y.p + r * a.y.pitch : dy;
     S* dx = (S*)a.dx.p + r * a.dx.pitch;
     S* dr = residual ? (S*)a.dresidual.p + r * a.dresidual.pitch : nullptr;
     for_row(
@@ -232,14 +212,9 @@ void gradient_nsc(const Gradient& args, int64_t streams, int64_t r0, int64_t r1)
             if constexpr (reads_x) {
               centered = (load(x + k * a.x.pitch + c, count, zero) - mean) - low;
             }
-            auto sign = [&]() BN_ALWAYS {
-              if constexpr (of_x(act)) {
-                return sign_of_x<S>(centered, scale, bias);
-              } else {
-                return load(y + k * a.y.pitch + c, count, zero);
-              }
-            };
-            Vec<E> g = masked<S, act>(dy + k * a.dy.pitch + c, count, slope, sign);
+            const S* dy_row = dy + k * a.dy.pitch + c;
+            const S* y_row = of_y(act) ? y + k * a.y.pitch + c : dy_row;
+            Vec<E> g = masked<S, act>(dy_row, y_row, count, slope, centered, scale, bias);
             if constexpr (residual) store(dr + k * a.dresidual.pitch + c, count, g);
             put(past, dx + k * a.dx.pitch + c, count, dx_of<training>(g, centered, scale, k1, k2));
           }

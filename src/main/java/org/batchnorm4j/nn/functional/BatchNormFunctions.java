@@ -219,14 +219,14 @@ public final class BatchNormFunctions {
     checkGradientsApart("saved.invStd", saved.invStd(), dx, dresidual, dweight, dbias);
     if (x.size() == 0) {
       zero(dweight, dbias);
-    } else if (isLaidOutLike(x, dy, problem)) {
+      return;
+    }
+    Tensor gradient = isLaidOutLike(x, dy, problem) ? dy : dy.to(x.format());
+    try {
       backend.backwardTraining(
-          problem, dy, x, y, weight, bias, saved, dx, dresidual, dweight, dbias);
-    } else {
-      try (Tensor copy = dy.to(x.format())) {
-        backend.backwardTraining(
-            problem, copy, x, y, weight, bias, saved, dx, dresidual, dweight, dbias);
-      }
+          problem, gradient, x, y, weight, bias, saved, dx, dresidual, dweight, dbias);
+    } finally {
+      closeCopy(gradient, dy);
     }
   }
 
@@ -257,10 +257,13 @@ public final class BatchNormFunctions {
     checkGradientsApart("running_var", runningVar, dx, dresidual, dweight, dbias);
     if (x.size() == 0) {
       zero(dweight, dbias);
-    } else if (isLaidOutLike(x, dy, problem)) {
+      return;
+    }
+    Tensor gradient = isLaidOutLike(x, dy, problem) ? dy : dy.to(x.format());
+    try {
       backend.backwardInference(
           problem,
-          dy,
+          gradient,
           x,
           y,
           weight,
@@ -272,23 +275,8 @@ public final class BatchNormFunctions {
           dresidual,
           dweight,
           dbias);
-    } else {
-      try (Tensor copy = dy.to(x.format())) {
-        backend.backwardInference(
-            problem,
-            copy,
-            x,
-            y,
-            weight,
-            bias,
-            runningMean,
-            runningVar,
-            eps,
-            dx,
-            dresidual,
-            dweight,
-            dbias);
-      }
+    } finally {
+      closeCopy(gradient, dy);
     }
   }
 
@@ -316,6 +304,13 @@ public final class BatchNormFunctions {
 
   static boolean isLaidOutLike(Tensor x, Tensor dy, Problem problem) {
     return dy.format() == x.format() || problem.s() == 1;
+  }
+
+  /** Closes what {@link #isLaidOutLike} made necessary. */
+  static void closeCopy(Tensor copy, Tensor of) {
+    if (copy != of) {
+      copy.close();
+    }
   }
 
   private static void checkInferenceEps(double eps) {

@@ -8,6 +8,7 @@ import static org.batchnorm4j.nn.functional.BatchNormFunctions.checkSameOrApart;
 import static org.batchnorm4j.nn.functional.BatchNormFunctions.checkSaved;
 import static org.batchnorm4j.nn.functional.BatchNormFunctions.checkShapeAndType;
 import static org.batchnorm4j.nn.functional.BatchNormFunctions.checkTracking;
+import static org.batchnorm4j.nn.functional.BatchNormFunctions.closeCopy;
 import static org.batchnorm4j.nn.functional.BatchNormFunctions.isLaidOutLike;
 import static org.batchnorm4j.nn.functional.BatchNormFunctions.zero;
 
@@ -592,12 +593,6 @@ public final class SampleNormFunctions {
 
   private static Tensor rowMajorLike(Tensor t) {
     return Tensor.zeros(t.dtype(), MemoryFormat.CHANNELS_FIRST, t.shape());
-  }
-
-  private static void closeCopy(Tensor copy, Tensor of) {
-    if (copy != of) {
-      copy.close();
-    }
   }
 
   /** The values of a row-major tensor as those of a problem. */

@@ -6,6 +6,7 @@ import static org.batchnorm4j.nn.functional.BatchNormFunctions.checkPerChannel;
 import static org.batchnorm4j.nn.functional.BatchNormFunctions.checkSameOrApart;
 import static org.batchnorm4j.nn.functional.BatchNormFunctions.checkSaved;
 import static org.batchnorm4j.nn.functional.BatchNormFunctions.checkShapeAndType;
+import static org.batchnorm4j.nn.functional.BatchNormFunctions.closeCopy;
 import static org.batchnorm4j.nn.functional.BatchNormFunctions.isLaidOutLike;
 import static org.batchnorm4j.nn.functional.BatchNormFunctions.problem;
 
@@ -140,12 +141,6 @@ public final class SyncBatchNormFunctions {
           problem.valuesPerChannel(), sumDy.toDoubleArray(), dot.toDoubleArray());
     } finally {
       closeCopy(gradient, dy);
-    }
-  }
-
-  private static void closeCopy(Tensor copy, Tensor of) {
-    if (copy != of) {
-      copy.close();
     }
   }
 
