@@ -3,6 +3,7 @@ package org.batchnorm4j.examples.serve;
 import java.util.Locale;
 import java.util.concurrent.ConcurrentSkipListMap;
 import java.util.concurrent.atomic.LongAdder;
+import java.util.function.IntSupplier;
 
 /** What the service counts, in the text format that Prometheus reads. Thread-safe. */
 final class Metrics {
@@ -25,14 +26,17 @@ final class Metrics {
   private final LongAdder[] buckets = new LongAdder[BUCKETS.length + 1];
   private final LongAdder nanos = new LongAdder();
   private final String info;
+  private final IntSupplier admitted;
 
   /**
    * Starts at 0.
    *
    * @param backend such as native
    * @param isa such as avx512
+   * @param admitted how many predictions are computed or wait, now
    */
-  Metrics(String backend, String isa) {
+  Metrics(String backend, String isa, IntSupplier admitted) {
+    this.admitted = admitted;
     info = String.format("batchnorm4j_info{backend=\"%s\",isa=\"%s\"} 1%n", backend, isa);
     for (int i = 0; i < buckets.length; i++) {
       buckets[i] = new LongAdder();
@@ -73,6 +77,8 @@ final class Metrics {
                     a.path, a.status, count.sum())));
     head(text, "http_errors_total", "counter", "Requests answered with a status of 400 or more.");
     text.append("http_errors_total ").append(errors.sum()).append('\n');
+    head(text, "predictions_admitted", "gauge", "Predictions that are computed or wait.");
+    text.append("predictions_admitted ").append(admitted.getAsInt()).append('\n');
     head(text, "predicted_samples_total", "counter", "Samples computed.");
     text.append("predicted_samples_total ").append(samples.sum()).append('\n');
     head(text, "predict_seconds", "histogram", "Time of a prediction, from request to answer.");

@@ -94,10 +94,10 @@ public final class PredictionServer implements AutoCloseable {
     BatchNormBackend backend = Backends.best();
     String isa =
         backend instanceof NativeBackend b ? b.isa().name().toLowerCase(Locale.ROOT) : "none";
-    metrics = new Metrics(backend.name(), isa);
     page = resource("index.html");
     int most = limits.threads + limits.queue;
     admitted = new Semaphore(most);
+    metrics = new Metrics(backend.name(), isa, () -> most - admitted.availablePermits());
     computing = new Semaphore(limits.threads);
     ThreadPoolExecutor pool =
         new ThreadPoolExecutor(
@@ -159,8 +159,9 @@ public final class PredictionServer implements AutoCloseable {
         LOG.log(Level.ERROR, "a request to " + path + " failed", e);
         answer = error(500, "the server failed; its log says why");
       }
-      send(exchange, answer);
+      // Counted first: whoever has the answer finds it in the metrics.
       metrics.answered(path, answer.status);
+      send(exchange, answer);
       if (samples > 0) {
         metrics.predicted(samples, System.nanoTime() - start);
       }

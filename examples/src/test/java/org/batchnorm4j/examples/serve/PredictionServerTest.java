@@ -283,7 +283,9 @@ class PredictionServerTest {
     for (int i = 0; i < 3; i++) {
       three.add(new Slow());
     }
-    HttpResponse<String> answer = until503();
+    untilFull();
+    HttpResponse<String> answer = send(post("application/json", "{\"inputs\":[[1,2,3]]}"));
+    assertEquals(503, answer.statusCode(), answer.body());
     assertTrue(error(answer).startsWith("2 predictions are computed and 1 wait"), answer.body());
     assertEquals("1", answer.headers().firstValue("Retry-After").orElse(""));
     assertEquals(200, send(request("/health").GET()).statusCode(), "is answered all the same");
@@ -308,17 +310,17 @@ class PredictionServerTest {
     }
   }
 
-  /** The three may not have arrived yet. */
-  private HttpResponse<String> until503() throws Exception {
-    HttpResponse<String> answer = null;
-    for (int tries = 0; tries < 500; tries++) {
-      answer = send(post("application/json", "{\"inputs\":[[1,2,3]]}"));
-      if (answer.statusCode() == 503) {
-        return answer;
+  /** Until the three have been let in; before that, another request would take the place of one. */
+  private void untilFull() throws Exception {
+    String metrics = "";
+    for (int tries = 0; tries < 1000; tries++) {
+      metrics = send(request("/metrics").GET()).body();
+      if (metrics.contains("predictions_admitted 3\n")) {
+        return;
       }
       Thread.sleep(10);
     }
-    throw new AssertionError("never refused: " + answer);
+    throw new AssertionError("three were never let in: " + metrics);
   }
 
   @Test
@@ -326,7 +328,7 @@ class PredictionServerTest {
     try (Slow one = new Slow();
         Slow two = new Slow();
         Slow three = new Slow()) {
-      until503();
+      untilFull();
       CompletableFuture<Void> closing = CompletableFuture.runAsync(server::close);
       HttpResponse<String> refused = send(request("/health").GET());
       while (refused.statusCode() == 200) {
