@@ -91,11 +91,22 @@ BN_INLINE void reduce_rows(int64_t n, int64_t width, E* lanes, Add add, Sink sin
     if (c0 == width) return;
   }
   for (int64_t l = 0; l < 16; l++) {
-    for_lanes(width - c0, [&](int64_t i, auto count) {
-      Sums<E> sums = lane(l, c0 + i, count);
+    auto keep = [&](int64_t i, Sums<E> sums) BN_ALWAYS {
       store(lanes + l * kLane + i, sums.a);
       store(lanes + l * kLane + kStrip + i, sums.b);
-    });
+    };
+    int64_t pairs = (width - c0) / 32 * 32;
+    for (int64_t i = 0; i < pairs; i += 32) {
+      Sums<E> low = {splat(E(0)), splat(E(0))}, high = low;
+      for (int64_t row = l; row < n; row += 16) {
+        add(row, c0 + i, All{}, low);
+        add(row, c0 + i + 16, All{}, high);
+      }
+      keep(i, low);
+      keep(i + 16, high);
+    }
+    for_lanes(width - c0 - pairs,
+              [&](int64_t i, auto count) { keep(pairs + i, lane(l, c0 + pairs + i, count)); });
   }
   for_lanes(width - c0, [&](int64_t i, auto count) {
     sink(c0 + i, count, fold_lanes<0, 1>([&](int64_t l) {

@@ -191,6 +191,7 @@ void gradient_nsc(const Gradient& args, int64_t streams, int64_t r0, int64_t r1)
   const Gradient a = args;
   using E = Element<S>;
   constexpr bool reads_x = training || of_x(act);
+  using Values = Channel<E, of_x(act) ? 6 : 5>;
   Vec<E> zero = splat(E(0)), slope = splat((E)a.slope);
   bool past = a.stream && a.dx.pitch % kLine<S> == 0;
   for_rows(streams, r0, r1, [&](int64_t r, int64_t rows, int64_t apart) BN_ALWAYS {
@@ -199,26 +200,28 @@ void gradient_nsc(const Gradient& args, int64_t streams, int64_t r0, int64_t r1)
     const S* y = of_y(act) ? (const S*)a.y.p + r * a.y.pitch : dy;
     S* dx = (S*)a.dx.p + r * a.dx.pitch;
     S* dr = residual ? (S*)a.dresidual.p + r * a.dresidual.pitch : nullptr;
-    for_row(
-        a.extent.c, rows, dx, past, [&](int64_t c, auto count, int64_t from, int64_t to) BN_ALWAYS {
-          auto channel = [&](bool used, const void* values) BN_ALWAYS {
-            return used ? load((const E*)values + c, count, zero) : zero;
-          };
-          Vec<E> mean = channel(reads_x, a.mean), low = channel(reads_x, a.mean_low);
-          Vec<E> k1 = channel(training, a.c1), k2 = channel(training, a.c2);
-          Vec<E> scale = channel(true, a.scale), bias = channel(of_x(act), a.bias);
-          for (int64_t k = from * apart; k < to * apart; k += apart) {
-            Vec<E> centered = zero;
-            if constexpr (reads_x) {
-              centered = (load(x + k * a.x.pitch + c, count, zero) - mean) - low;
-            }
-            const S* dy_row = dy + k * a.dy.pitch + c;
-            const S* y_row = of_y(act) ? y + k * a.y.pitch + c : dy_row;
-            Vec<E> g = masked<S, act>(dy_row, y_row, count, slope, centered, scale, bias);
-            if constexpr (residual) store(dr + k * a.dresidual.pitch + c, count, g);
-            put(past, dx + k * a.dx.pitch + c, count, dx_of<training>(g, centered, scale, k1, k2));
-          }
-        });
+    auto channel = [&](int64_t c, auto count) BN_ALWAYS {
+      auto value = [&](bool used, const void* values)
+                       BN_ALWAYS { return used ? load((const E*)values + c, count, zero) : zero; };
+      Values of_c = {{load((const E*)a.scale + c, count, zero), value(reads_x, a.mean),
+                      value(reads_x, a.mean_low), value(training, a.c1), value(training, a.c2)}};
+      if constexpr (of_x(act)) of_c.v[5] = load((const E*)a.bias + c, count, zero);
+      return of_c;
+    };
+    auto row = [&](int64_t k, int64_t c, auto count, const Values& of_c) BN_ALWAYS {
+      Vec<E> centered = zero;
+      if constexpr (reads_x) {
+        centered = (load(x + k * a.x.pitch + c, count, zero) - of_c.v[1]) - of_c.v[2];
+      }
+      const S* dy_row = dy + k * a.dy.pitch + c;
+      const S* y_row = of_y(act) ? y + k * a.y.pitch + c : dy_row;
+      Vec<E> g = masked<S, act>(dy_row, y_row, count, slope, centered, of_c.v[0],
+                                of_c.v[of_x(act) ? 5 : 0]);
+      if constexpr (residual) store(dr + k * a.dresidual.pitch + c, count, g);
+      Vec<E> dx_row = dx_of<training>(g, centered, of_c.v[0], of_c.v[3], of_c.v[4]);
+      put(past, dx + k * a.dx.pitch + c, count, dx_row);
+    };
+    for_row(a.extent.c, rows * apart, apart, dx, past, channel, row);
   });
   if (a.stream) fence();
 }

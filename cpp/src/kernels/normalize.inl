@@ -47,16 +47,17 @@ void normalize_nsc(const Normalize& args, int64_t streams, int64_t r0, int64_t r
     const S* x = (const S*)a.x.p + r * a.x.pitch;
     const S* res = add ? (const S*)a.residual.p + r * a.residual.pitch : nullptr;
     S* y = (S*)a.y.p + r * a.y.pitch;
-    for_row(
-        a.extent.c, rows, y, past, [&](int64_t c, auto count, int64_t from, int64_t to) BN_ALWAYS {
-          Vec<E> mean = load(means + c, count, zero), low = load(lows + c, count, zero);
-          Vec<E> scale = load(scales + c, count, zero), bias = load(biases + c, count, zero);
-          for (int64_t k = from * apart; k < to * apart; k += apart) {
-            Vec<E> t = fma((load(x + k * a.x.pitch + c, count, zero) - mean) - low, scale, bias);
-            if constexpr (add) t = t + load(res + k * a.residual.pitch + c, count, zero);
-            put(past, y + k * a.y.pitch + c, count, activate<act>(t, slope));
-          }
-        });
+    auto channel = [&](int64_t c, auto count) BN_ALWAYS {
+      return Channel<E, 4>{{load(means + c, count, zero), load(lows + c, count, zero),
+                            load(scales + c, count, zero), load(biases + c, count, zero)}};
+    };
+    auto row = [&](int64_t k, int64_t c, auto count, const Channel<E, 4>& of_c) BN_ALWAYS {
+      Vec<E> centered = (load(x + k * a.x.pitch + c, count, zero) - of_c.v[0]) - of_c.v[1];
+      Vec<E> t = fma(centered, of_c.v[2], of_c.v[3]);
+      if constexpr (add) t = t + load(res + k * a.residual.pitch + c, count, zero);
+      put(past, y + k * a.y.pitch + c, count, activate<act>(t, slope));
+    };
+    for_row(a.extent.c, rows * apart, apart, y, past, channel, row);
   });
   if (a.stream) fence();
 }

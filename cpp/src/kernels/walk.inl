@@ -28,25 +28,32 @@ BN_INLINE void put(bool, S* p, int64_t n, Vec<Element<S>> x) {
   store(p, n, x);
 }
 
-// Calls f(i, count, from, to) for the n values of rows [from, to) of `rows`, of which the first
-// is at p: 16 at a time of all rows; fewer at the end and, where they are to be streamed, before
-// the first line. What fills a line is taken together.
-template <class S, class F>
-BN_INLINE void for_row(int64_t n, int64_t rows, const S* p, bool past, F f) {
+// Channels last: calls row(r, i, count, values) for values i, i + 1, ... of rows 0, apart, ...
+// below `rows`, values being those of channel(i, count); the first row is at p and has n values. 32
+// at a time of all rows, with what fills a line together; fewer at the end and, where they are to
+// be streamed, before the first line.
+template <class S, class At, class Row>
+BN_INLINE void for_row(int64_t n, int64_t rows, int64_t apart, const S* p, bool past, At channel,
+                       Row row) {
   constexpr int64_t line = kLine<S>;
   int64_t i = 0, head = past ? until_line(p) : 0, part = min(head % 16, n);
+  auto some = [&](auto count) BN_ALWAYS {
+    const auto values = channel(i, count);
+    for (int64_t r = 0; r < rows; r += apart) row(r, i, count, values);
+    i += lanes_of(count);
+  };
   for (;;) {
-    if (part > 0) f(i, part, 0, rows);
-    i += part;
+    if (part > 0) some(part);
     while (i + 16 <= n) {
-      if (line > 16 && past && i + line <= n && (i - head) % line == 0) {
-        for (int64_t k = 0; k < rows; k++) {
-          for (int64_t j = i; j < i + line; j += 16) f(j, All{}, k, k + 1);
+      if (i + 32 <= n && (!past || (i - head) % line == 0)) {
+        const auto values = channel(i, All{}), more = channel(i + 16, All{});
+        for (int64_t r = 0; r < rows; r += apart) {
+          row(r, i, All{}, values);
+          row(r, i + 16, All{}, more);
         }
-        i += line;
+        i += 32;
       } else {
-        f(i, All{}, 0, rows);
-        i += 16;
+        some(All{});
       }
     }
     part = n - i;
@@ -151,13 +158,14 @@ template <int64_t line, class Values, class At, class Row>
 BN_INLINE void together(Runs<Values>& runs, int64_t s, At channel, Row row) {
   int64_t all = runs.run[0].ready;
   for (int64_t i = 1; i < runs.count; i++) all = min(all, runs.run[i].ready);
-  constexpr int64_t kTurn = 2 * line;
+  constexpr int64_t kTurn = 4 * line;
   for (int64_t j = 0; j + line <= all; j += kTurn) {
     for (int64_t r = 0; r < runs.rows; r++) {
+      // Copies, because the stores may change what is behind a reference.
       const Run<Values>& run = *runs.of[r];
-      for (int64_t f = j; f < min(j + kTurn, all); f += 16) {
-        row(runs.n[r], run.f + f, All{}, run.lanes);
-      }
+      const Values lanes = run.lanes;
+      const int64_t n = runs.n[r], first = run.f, end = first + min(j + kTurn, all);
+      for (int64_t f = first + j; f < end; f += 16) row(n, f, All{}, lanes);
     }
   }
   if (all < line) {
