@@ -121,18 +121,19 @@ ReduceMap::ReduceMap(const Plan& plan, const Reduce& reduce, bool maps)
   if (width_ == 0) return;
   inputs_ = reduce.inputs(input_);
   int64_t cache = l2_bytes() * 7 / 8, tile = plan.values() * width_ * plan.element * inputs_;
-  if (!plan.beyond_l2()) return;
+  // Only what is read again is worth keeping.
+  if (!maps || !plan.beyond_l2()) return;
   if (crowds(plan, width_, input_, inputs_)) {
     // Copied side by side, where the rows themselves do not stay in cache. While they are read they
     // are in cache too.
     copies_ = tile * 2 <= cache;
     // A value of the next tile goes where the value of this one was that has just been used, if
     // both lie alike.
-    read_ahead_ = copies_ && maps && width_ * plan.extent.s % kLanes == 0;
+    read_ahead_ = copies_ && width_ * plan.extent.s % kLanes == 0;
     pitch_ = ceil_div(width_ * plan.extent.s, kLanes) * kLanes;
     copy_ = ceil_div((plan.extent.n * pitch_ + kLanes) * plan.element, 64) * 64;
   } else {
-    read_ahead_ = maps && tile * 2 <= cache;
+    read_ahead_ = tile * 2 <= cache;
   }
 }
 

@@ -245,11 +245,12 @@ BN_INLINE __m256i to_bits(Bf16, Vec<float> x) {
                                          25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
   __m512i b = _mm512_castps_si512(x.v), one = _mm512_set1_epi32(1);
   __mmask16 odd = _mm512_test_epi32_mask(b, _mm512_set1_epi32(0x10000));
-  __mmask16 nan = _mm512_cmp_ps_mask(x.v, x.v, _CMP_UNORD_Q);
   __m512i half = _mm512_add_epi32(b, _mm512_set1_epi32(0x7fff));
-  __m512i rounded = _mm512_mask_add_epi32(half, odd, half, one);
-  rounded = _mm512_mask_or_epi32(rounded, nan, b, _mm512_set1_epi32(0x400000));
-  return _mm512_castsi512_si256(_mm512_permutexvar_epi16(upper, rounded));
+  __m512 rounded = _mm512_castsi512_ps(_mm512_mask_add_epi32(half, odd, half, one));
+  // NaNs, quiet (class 0) and signaling (1), become quiet ones of the same payload (2); else
+  // nothing.
+  rounded = _mm512_fixupimm_ps(rounded, x.v, _mm512_set1_epi32(0x22), 0);
+  return _mm512_castsi512_si256(_mm512_permutexvar_epi16(upper, _mm512_castps_si512(rounded)));
 }
 BN_INLINE __m256i to_bits(F16, Vec<float> x) {
   return _mm512_cvtps_ph(x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
