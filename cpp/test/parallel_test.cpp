@@ -29,17 +29,18 @@ TEST(Parallel, RunsEveryTaskOnce) {
 }
 
 TEST(Parallel, TwoWorkersDoWorkAtTheSameTime) {
-  // Each of two tasks waits for the other to have begun, which one worker alone would do in vain; a
-  // team that is slow to wake, on a busy machine, gets a minute of chances.
+  // Each of two tasks waits for the other to be under way, which one worker alone would do in vain;
+  // a team that is slow to wake, on a busy machine, gets a minute of chances.
   const auto end = std::chrono::steady_clock::now() + std::chrono::minutes(1);
   for (int chance = 0; chance < 1000 || std::chrono::steady_clock::now() < end; chance++) {
-    std::atomic<int> begun{0};
+    std::atomic<int> inside{0};
     std::atomic<bool> met{false};
     bn::parallel_for(2, 2, [&](int64_t, int) {
-      begun++;
+      inside++;
       for (int i = 0; i < 100000 && !met; i++) {
-        if (begun == 2) met = true;
+        if (inside == 2) met = true;
       }
+      inside--;
     });
     if (met) return;
   }
