@@ -75,13 +75,14 @@ class LoadingTest {
   }
 
   private static String run(String java, List<String> options) throws Exception {
+    return run(java, options, First.class);
+  }
+
+  private static String run(String java, List<String> options, Class<?> main) throws Exception {
     List<String> command = new ArrayList<>(List.of(java));
     command.addAll(options);
     command.addAll(
-        List.of(
-            "-cp",
-            classPath() + File.pathSeparator + "target/test-classes",
-            First.class.getName()));
+        List.of("-cp", classPath() + File.pathSeparator + "target/test-classes", main.getName()));
     Process process = new ProcessBuilder(command).redirectErrorStream(true).start();
     String output = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
     assertEquals(0, process.waitFor(), output);
@@ -118,14 +119,22 @@ class LoadingTest {
     }
   }
 
+  /** What any JVM takes on this machine, at this time. */
+  public static final class Nothing {
+    private Nothing() {}
+
+    public static void main(String[] args) {}
+  }
+
   /**
-   * The goal is 150 ms on an idle machine; a loaded one is not to fail for it. JavaCPP's own
-   * library is a good part of what it would take without care.
+   * The goal is 150 ms on an idle machine, where a JVM that does nothing takes 90. A loaded machine
+   * is not to fail for it, nor one that always takes its time to start a JVM.
    */
   @Test
   void theFirstResultComesSoonAndWithoutOpenBlas() throws Exception {
-    int best = Integer.MAX_VALUE;
-    for (int i = 0; i < 3; i++) {
+    long best = Long.MAX_VALUE;
+    long nothing = Long.MAX_VALUE;
+    for (int i = 0; i < 10 && best >= 500; i++) {
       String output =
           run(
               thisJava(),
@@ -134,9 +143,13 @@ class LoadingTest {
       assertTrue(output.contains("OpenBLAS false"), output);
       assertTrue(output.contains("JavaCPP's own library false"), output);
       assertTrue(output.contains("OpenBLAS after a product true"), output);
-      best = Math.min(best, Integer.parseInt(output.split("first result after | ms")[1]));
+      best = Math.min(best, Long.parseLong(output.split("first result after | ms")[1]));
+      long start = System.nanoTime();
+      run(thisJava(), List.of(), Nothing.class);
+      nothing = Math.min(nothing, (System.nanoTime() - start) / 1_000_000);
     }
-    assertTrue(best < 500, "first result after " + best + " ms");
+    String message = "first result after " + best + " ms, a JVM that does nothing: " + nothing;
+    assertTrue(best < Math.max(500, 4 * nothing), message);
   }
 
   @Test

@@ -5,6 +5,7 @@ import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
+import static org.junit.jupiter.api.Assertions.fail;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import java.lang.management.ManagementFactory;
@@ -16,6 +17,8 @@ import java.util.List;
 import java.util.SplittableRandom;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicLong;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import org.batchnorm4j.backend.jni.NativeLibrary;
 import org.batchnorm4j.nn.functional.BatchNormFunctions;
 import org.batchnorm4j.tensor.DType;
@@ -29,6 +32,10 @@ import org.junit.jupiter.params.provider.CsvSource;
 
 /** Native inference on heap arrays: the bits of the Java backend, and a collector that can run. */
 class HeapInferenceTest {
+  /** What {@link Collecting} says. */
+  private static final Pattern SAID =
+      Pattern.compile("(\\d+) collections in (\\d+) calls of (\\d+) ms each.*");
+
   @BeforeEach
   void needsNatives() {
     assumeTrue(NativeLibrary.isLoaded(), "the native library is switched off");
@@ -208,9 +215,7 @@ class HeapInferenceTest {
           calls,
           TimeUnit.NANOSECONDS.toMillis(nanos / calls),
           TimeUnit.NANOSECONDS.toMillis(longestWait.get()));
-      // In one slice a call lets at most two or three in, at its ends; in slices, on a busy
-      // machine, 14.
-      System.exit(during >= 5 * calls ? 0 : 1);
+      System.exit(0);
     }
 
     private static int collected() {
@@ -221,8 +226,20 @@ class HeapInferenceTest {
     }
   }
 
+  /** On a busy machine not each time; were the array held for the whole call, never. */
   @Test
   void theCollectorRunsWhileACallIsUnderWay() throws Exception {
+    String complaint = "";
+    for (int tries = 0; tries < 5; tries++) {
+      complaint = complaint(collect());
+      if (complaint.isEmpty()) {
+        return;
+      }
+    }
+    fail(complaint);
+  }
+
+  private static String collect() throws Exception {
     Process process =
         new ProcessBuilder(
                 Path.of(System.getProperty("java.home"), "bin", "java").toString(),
@@ -237,16 +254,35 @@ class HeapInferenceTest {
             .start();
     String output = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
     assertEquals(0, process.waitFor(), output);
+    return output;
+  }
+
+  private static String complaint(String output) {
     System.Logger log = System.getLogger(HeapInferenceTest.class.getName());
-    log.log(INFO, output.substring(output.lastIndexOf('\n', output.length() - 2)).strip());
+    Matcher said = SAID.matcher(output);
+    assertTrue(said.find(), output);
+    log.log(INFO, said.group());
+    int calls = Integer.parseInt(said.group(2));
+    // In one slice a call lets at most two or three in, at its ends; in slices, on a busy machine,
+    // 10.
+    if (Integer.parseInt(said.group(1)) < 5 * calls) {
+      return said.group();
+    }
     // From JDK 22 on, G1 leaves the array's region alone and collects the others at once.
     if (Runtime.version().feature() < 22) {
       double[] waits = waits(output);
-      assertTrue(waits.length >= 10, "G1 waited " + waits.length + " times");
+      if (waits.length < 2 * calls) {
+        return "G1 waited " + waits.length + " times";
+      }
       double median = waits[waits.length / 2];
       log.log(INFO, "G1 waited for a slice {0} ms, at most {1}", median, waits[waits.length - 1]);
-      assertTrue(median < 1, "G1 waited for a slice, in ms, median: " + median);
+      // A slice is a thousandth of a call. A busy machine takes the core away in the midst of one,
+      // for some milliseconds, but then the call takes longer too.
+      if (median >= Math.max(1, Double.parseDouble(said.group(3)) / 10)) {
+        return "G1 waited for a slice, in ms, median: " + median + "; " + said.group();
+      }
     }
+    return "";
   }
 
   /** How long collections waited for the end of a slice, in milliseconds, sorted. */

@@ -87,13 +87,14 @@ class ThreadsTest {
         for (Future<?> f : running) {
           f.get();
         }
-        // One leader and its OpenMP threads; the JVM may start a compiler thread or two meanwhile.
-        long limit = before + TEAM + 4;
+        // One leader and its OpenMP threads; the JVM may start some of its own meanwhile, compilers
+        // and collectors, more on more cores. A pool for each caller would be two threads or more.
+        long limit = before + CALLERS / 2;
         long seen = most;
         assertTrue(seen <= limit, () -> seen + " threads, expected at most " + limit);
       } finally {
         callers.shutdown();
-        assertTrue(callers.awaitTermination(1, TimeUnit.MINUTES));
+        assertTrue(callers.awaitTermination(10, TimeUnit.MINUTES));
       }
     }
   }

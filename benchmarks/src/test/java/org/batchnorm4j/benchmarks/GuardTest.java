@@ -5,6 +5,7 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import java.util.ArrayList;
 import java.util.List;
 import org.batchnorm4j.backend.Layout;
 import org.batchnorm4j.benchmarks.peer.Cell;
@@ -24,6 +25,17 @@ class GuardTest {
   void comparesTheNativeThatUsersGet() {
     assertEquals(0.5, Guard.share(ROWS), 1e-12);
     assertEquals(3, Guard.gain(ROWS), 1e-12);
+  }
+
+  @Test
+  void oneTriesDisturbanceIsMadeGoodByAnother() {
+    List<Results.Row> tries = new ArrayList<>(ROWS);
+    tries.set(2, Rows.ok("native AVX-512", "1x1", 1, 100));
+    assertEquals(0.1, Guard.share(tries), 1e-12);
+    tries.addAll(ROWS);
+    tries.add(Rows.ok("copy", "1x1", 1, 30));
+    assertEquals(0.5, Guard.share(tries), 1e-12);
+    assertEquals(3, Guard.gain(tries), 1e-12);
   }
 
   @Test

@@ -5,6 +5,7 @@ import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import java.lang.management.ManagementFactory;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.ExecutionException;
@@ -92,30 +93,47 @@ class RaceTest {
     return new Cell(group, Operation.INFERENCE, layout, DType.F32, Fusion.NONE, dims, buffers);
   }
 
-  /** With one core there is no second to be had, and a busy machine may not grant it at once. */
+  /** A machine that does not grant a second core cannot show it; a busy one may not at once. */
   @Test
   void aPeerOnMoreThreadsThanAllowedIsReported() {
-    assumeTrue(Runtime.getRuntime().availableProcessors() > 1);
+    assumeTrue(Runtime.getRuntime().availableProcessors() > 1, "one core");
     ExecutorService helpers = Executors.newFixedThreadPool(HELPERS);
     try {
       String message = "";
-      for (int i = 0; i < 10 && message.isEmpty(); i++) {
-        message =
-            withNative(
-                    () -> {
-                      List<Future<?>> rest = new ArrayList<>();
-                      for (int k = 0; k < HELPERS; k++) {
-                        rest.add(helpers.submit(RaceTest::work));
-                      }
-                      work();
-                      rest.forEach(RaceTest::get);
-                    })
-                .message();
+      int granted = 0;
+      double before = cores(helpers);
+      for (int i = 0; i < 10 && message.isEmpty() && granted < 3; i++) {
+        message = withNative(() -> together(helpers)).message();
+        double after = cores(helpers);
+        granted += Math.min(before, after) > 1.6 ? 1 : 0;
+        before = after;
       }
+      assumeTrue(granted == 3 || !message.isEmpty(), "others have the second core");
       assertTrue(message.matches("used \\d+\\.\\d cores where 1 were allowed"), message);
     } finally {
       helpers.shutdown();
     }
+  }
+
+  private static void together(ExecutorService helpers) {
+    List<Future<?>> rest = new ArrayList<>();
+    for (int k = 0; k < HELPERS; k++) {
+      rest.add(helpers.submit(RaceTest::work));
+    }
+    work();
+    rest.forEach(RaceTest::get);
+  }
+
+  /** How many cores the machine lets us have, now. */
+  private static double cores(ExecutorService helpers) {
+    var system =
+        (com.sun.management.OperatingSystemMXBean) ManagementFactory.getOperatingSystemMXBean();
+    long start = System.nanoTime();
+    long cpu = system.getProcessCpuTime();
+    while (System.nanoTime() - start < 300_000_000) {
+      together(helpers);
+    }
+    return (double) (system.getProcessCpuTime() - cpu) / (System.nanoTime() - start);
   }
 
   @Test
@@ -175,7 +193,10 @@ class RaceTest {
         withNative(
             () -> {
               runs.incrementAndGet();
-              LockSupport.parkNanos(500_000_000);
+              long end = System.nanoTime() + 500_000_000;
+              while (System.nanoTime() < end) {
+                LockSupport.parkNanos(end - System.nanoTime()); // which may return early
+              }
             });
     assertEquals(1, runs.get());
     assertEquals(1, row.rounds());

@@ -53,7 +53,7 @@ final class Metrics {
     }
   }
 
-  /** A prediction that was made, from the first byte of the request to the last of the answer. */
+  /** A prediction that was made, from the request's headers to an answer that is ready to leave. */
   void predicted(int count, long took) {
     samples.add(count);
     nanos.add(took);
@@ -81,7 +81,11 @@ final class Metrics {
     text.append("predictions_admitted ").append(admitted.getAsInt()).append('\n');
     head(text, "predicted_samples_total", "counter", "Samples computed.");
     text.append("predicted_samples_total ").append(samples.sum()).append('\n');
-    head(text, "predict_seconds", "histogram", "Time of a prediction, from request to answer.");
+    head(
+        text,
+        "predict_seconds",
+        "histogram",
+        "Time of a prediction, from request to answer, without sending it.");
     long below = 0;
     for (int i = 0; i < buckets.length; i++) {
       below += buckets[i].sum();

@@ -54,6 +54,9 @@ public final class PredictionServer implements AutoCloseable {
           // Whoever sends too much is told, which takes reading what is on its way.
           "sun.net.httpserver.drainAmount", "16777216");
 
+  /** How long requests under way have to end when the server is closed. */
+  private static final int GRACE_SECONDS = 10;
+
   private static final List<String> GET = List.of("GET", "HEAD");
   private static final Map<String, List<String>> METHODS =
       Map.of("/", GET, "/health", GET, "/metrics", GET, "/predict", List.of("POST"));
@@ -69,6 +72,7 @@ public final class PredictionServer implements AutoCloseable {
 
   private final InferenceModel model;
   private final Limits limits;
+  private final int graceSeconds;
   private final Metrics metrics;
   private final byte[] page;
   private final HttpServer server;
@@ -89,8 +93,15 @@ public final class PredictionServer implements AutoCloseable {
    */
   public PredictionServer(InferenceModel model, InetSocketAddress address, Limits limits)
       throws IOException {
+    this(model, address, limits, GRACE_SECONDS);
+  }
+
+  /** For tests on machines that stand still longer than clients may. */
+  PredictionServer(InferenceModel model, InetSocketAddress address, Limits limits, int graceSeconds)
+      throws IOException {
     this.model = model;
     this.limits = limits;
+    this.graceSeconds = graceSeconds;
     BatchNormBackend backend = Backends.best();
     String isa =
         backend instanceof NativeBackend b ? b.isa().name().toLowerCase(Locale.ROOT) : "none";
@@ -161,10 +172,10 @@ public final class PredictionServer implements AutoCloseable {
       }
       // Counted first: whoever has the answer finds it in the metrics.
       metrics.answered(path, answer.status);
-      send(exchange, answer);
       if (samples > 0) {
         metrics.predicted(samples, System.nanoTime() - start);
       }
+      send(exchange, answer);
     } finally {
       underWay.arriveAndDeregister();
     }
@@ -274,9 +285,9 @@ public final class PredictionServer implements AutoCloseable {
     }
     closing = true;
     try {
-      underWay.awaitAdvanceInterruptibly(underWay.arrive(), 10, TimeUnit.SECONDS);
+      underWay.awaitAdvanceInterruptibly(underWay.arrive(), graceSeconds, TimeUnit.SECONDS);
     } catch (TimeoutException e) {
-      LOG.log(Level.WARNING, "requests are still under way after ten seconds");
+      LOG.log(Level.WARNING, "requests are still under way after {0} s", graceSeconds);
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
     }

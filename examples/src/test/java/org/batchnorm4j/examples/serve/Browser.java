@@ -22,6 +22,9 @@ import java.util.stream.Stream;
 
 /** A headless Chromium with one page, driven through its DevTools protocol. */
 final class Browser implements AutoCloseable {
+  /** Only a browser that hangs takes so long; a machine may stand still for half of it. */
+  private static final int PATIENCE_SECONDS = 120;
+
   private final Process process;
   private final WebSocket socket;
   private final Map<Integer, CompletableFuture<JsonObject>> waiting = new ConcurrentHashMap<>();
@@ -59,7 +62,8 @@ final class Browser implements AutoCloseable {
     HttpRequest pages =
         HttpRequest.newBuilder(URI.create("http://127.0.0.1:" + port + "/json/list")).build();
     String page = null;
-    for (int tries = 0; page == null && tries < 100; tries++) {
+    long end = end();
+    while (page == null && System.nanoTime() < end) {
       for (JsonElement e :
           JsonParser.parseString(client.send(pages, BodyHandlers.ofString()).body())
               .getAsJsonArray()) {
@@ -75,10 +79,14 @@ final class Browser implements AutoCloseable {
     socket = client.newWebSocketBuilder().buildAsync(URI.create(page), new Answers()).join();
   }
 
+  private static long end() {
+    return System.nanoTime() + TimeUnit.SECONDS.toNanos(PATIENCE_SECONDS);
+  }
+
   /** Which the browser writes into its profile. */
   private static int port(Path profile) throws IOException, InterruptedException {
     Path file = profile.resolve("DevToolsActivePort");
-    for (int tries = 0; tries < 600; tries++) {
+    for (long end = end(); System.nanoTime() < end; ) {
       if (Files.exists(file)) {
         String text = Files.readString(file);
         if (text.contains("\n")) {
@@ -118,7 +126,7 @@ final class Browser implements AutoCloseable {
     CompletableFuture<JsonObject> answer = new CompletableFuture<>();
     waiting.put(id, answer);
     socket.sendText(message.toString(), true).join();
-    JsonObject got = answer.get(30, TimeUnit.SECONDS);
+    JsonObject got = answer.get(PATIENCE_SECONDS, TimeUnit.SECONDS);
     if (got.has("error")) {
       throw new IOException(method + ": " + got.get("error"));
     }
@@ -143,11 +151,14 @@ final class Browser implements AutoCloseable {
   }
 
   void await(String condition) throws Exception {
-    for (int tries = 0; tries < 400; tries++) {
-      if (evaluate(condition).equals("true")) {
-        return;
+    for (long end = end(); System.nanoTime() < end; Thread.sleep(25)) {
+      try {
+        if (evaluate(condition).equals("true")) {
+          return;
+        }
+      } catch (IOException e) {
+        // There is no page to ask while one takes the place of another.
       }
-      Thread.sleep(25);
     }
     throw new AssertionError(
         "never true: " + condition + "; page: " + evaluate("document.body.innerText"));
@@ -174,6 +185,6 @@ final class Browser implements AutoCloseable {
   public void close() {
     process.descendants().forEach(ProcessHandle::destroy);
     process.destroy();
-    process.onExit().orTimeout(10, TimeUnit.SECONDS).join();
+    process.onExit().orTimeout(PATIENCE_SECONDS, TimeUnit.SECONDS).join();
   }
 }

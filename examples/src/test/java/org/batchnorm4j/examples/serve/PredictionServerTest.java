@@ -44,6 +44,9 @@ import org.junit.jupiter.params.provider.CsvSource;
 class PredictionServerTest {
   private static final int MAX_BODY = 4000;
 
+  /** Only a server that hangs takes so long; a machine may stand still for half of it. */
+  private static final int PATIENCE_SECONDS = 120;
+
   private final HttpClient client = HttpClient.newHttpClient();
   private InferenceModel model;
   private PredictionServer server;
@@ -56,7 +59,7 @@ class PredictionServerTest {
       model = InferenceModel.of(net, 3);
     }
     InetSocketAddress any = new InetSocketAddress(InetAddress.getLoopbackAddress(), 0);
-    server = new PredictionServer(model, any, new Limits(MAX_BODY, 2, 1));
+    server = new PredictionServer(model, any, new Limits(MAX_BODY, 2, 1), PATIENCE_SECONDS);
   }
 
   @AfterEach
@@ -199,17 +202,17 @@ class PredictionServerTest {
 
   /**
    * An answer of two packets, of which the second waits for the first to be acknowledged, takes 40
-   * ms, once a connection is no longer new.
+   * ms, once a connection is no longer new. On a busy machine others do as well, but not all.
    */
   @Test
   void answersLeaveAtOnce() throws Exception {
-    long best = Long.MAX_VALUE;
-    for (int i = 0; i < 60; i++) {
+    int soon = 0;
+    for (int i = 0; i < 400 && soon < 15; i++) {
       long start = System.nanoTime();
       send(post("application/json", "{\"inputs\":[[1,2,3]]}"));
-      best = i < 40 ? best : Math.min(best, System.nanoTime() - start);
+      soon += i >= 40 && System.nanoTime() - start < 30_000_000 ? 1 : 0;
     }
-    assertTrue(best < 30_000_000, "nanoseconds: " + best);
+    assertEquals(15, soon, "answers in less than 30 ms");
   }
 
   @Test
@@ -305,7 +308,7 @@ class PredictionServerTest {
       burst.add(client.sendAsync(request, BodyHandlers.ofString()));
     }
     for (CompletableFuture<HttpResponse<String>> one : burst) {
-      int status = one.get(30, TimeUnit.SECONDS).statusCode();
+      int status = one.get(PATIENCE_SECONDS, TimeUnit.SECONDS).statusCode();
       assertTrue(status == 200 || status == 503, "status " + status);
     }
   }
@@ -313,7 +316,7 @@ class PredictionServerTest {
   /** Until the three have been let in; before that, another request would take the place of one. */
   private void untilFull() throws Exception {
     String metrics = "";
-    for (int tries = 0; tries < 1000; tries++) {
+    for (int tries = 0; tries < 6000; tries++) {
       metrics = send(request("/metrics").GET()).body();
       if (metrics.contains("predictions_admitted 3\n")) {
         return;
@@ -325,6 +328,7 @@ class PredictionServerTest {
 
   @Test
   void closingFinishesWhatWasBegunAndRefusesTheRest() throws Exception {
+    InetSocketAddress address = server.address();
     try (Slow one = new Slow();
         Slow two = new Slow();
         Slow three = new Slow()) {
@@ -341,8 +345,10 @@ class PredictionServerTest {
         assertTrue(answer.startsWith("HTTP/1.1 200"), answer);
         assertTrue(answer.contains("\"outputs\""), answer);
       }
-      closing.get(10, TimeUnit.SECONDS);
+      closing.get(PATIENCE_SECONDS, TimeUnit.SECONDS);
     }
-    assertThrows(ConnectException.class, () -> send(request("/health").GET()));
+    // Not by the client: it would try the connections it has first.
+    assertThrows(
+        ConnectException.class, () -> new Socket(address.getAddress(), address.getPort()).close());
   }
 }
