@@ -95,15 +95,17 @@ BN_INLINE void reduce_rows(int64_t n, int64_t width, E* lanes, Add add, Sink sin
       store(lanes + l * kLane + i, sums.a);
       store(lanes + l * kLane + kStrip + i, sums.b);
     };
+    // 32 channels at a time: what is not spent on addresses is spent on lines of memory
+    // (docs/performance.md, lesson 21).
     int64_t pairs = (width - c0) / 32 * 32;
     for (int64_t i = 0; i < pairs; i += 32) {
-      Sums<E> low = {splat(E(0)), splat(E(0))}, high = low;
+      Sums<E> sums = {splat(E(0)), splat(E(0))}, more = sums;
       for (int64_t row = l; row < n; row += 16) {
-        add(row, c0 + i, All{}, low);
-        add(row, c0 + i + 16, All{}, high);
+        add(row, c0 + i, All{}, sums);
+        add(row, c0 + i + 16, All{}, more);
       }
-      keep(i, low);
-      keep(i + 16, high);
+      keep(i, sums);
+      keep(i + 16, more);
     }
     for_lanes(width - c0 - pairs,
               [&](int64_t i, auto count) { keep(pairs + i, lane(l, c0 + pairs + i, count)); });
