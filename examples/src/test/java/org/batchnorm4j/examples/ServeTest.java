@@ -108,8 +108,10 @@ class ServeTest {
 
     /** Until what the service answers to a GET has this in it. */
     void await(String path, String expected) throws Exception {
-      String answer;
+      String answer = "";
+      long end = System.nanoTime() + TimeUnit.SECONDS.toNanos(PATIENCE_SECONDS);
       do {
+        assertTrue(System.nanoTime() < end, path + " never said " + expected + ": " + answer);
         Thread.sleep(10);
         try (Socket socket = connect()) {
           String head = "GET " + path + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
