@@ -8,6 +8,7 @@
 #include "batchnorm4j.h"
 #include "dense/dense.h"
 #include "dispatch.h"
+#include "parallel.h"
 #include "schedule.h"
 #include "stores.h"
 #include "workspace.h"
@@ -42,6 +43,12 @@ struct Call {
     bool half = dtype == bn_bf16 || dtype == bn_f16;
     plan = {{n, c, s}, layout == bn_nsc, threads, half ? 2 : dtype == bn_f64 ? 8 : 4, 0, false};
     parameter = dtype == bn_f64 ? 8 : 4;
+  }
+
+  // Before anything is planned by the number of threads: takes those of other callers at work off
+  // it, so that what is planned, and learnt about stores, is true of the threads there are.
+  void begin() {
+    if (plan.workers() > 1) plan.threads = std::max(1, plan.threads - caller_.enter());
   }
 
   bool empty() const { return plan.bytes() == 0; }
@@ -94,6 +101,8 @@ struct Call {
   }
 
  private:
+  Caller caller_;
+
   void count(int64_t pitch) {
     const Extent& e = plan.extent;
     plan.arrays++;
@@ -301,6 +310,7 @@ int backward(Call& call, Gradient args, const Statistics& from, const void* weig
 
   FinishGradient finish = {};
   call.plan.sums = true;
+  call.begin();
   SumsReduce reduce(call, args, finish);
   ReduceMap schedule(call.plan, reduce, args.dx.p != nullptr);
   Workspace workspace;
@@ -410,6 +420,7 @@ int normalize(Call& call, Data x, Data residual, Out y, const void* mean, const 
   call.need_per_channel(mean);
   if (call.status != bn_ok || call.empty()) return call.status;
 
+  call.begin();
   Workspace workspace;
   int64_t bytes = call.per_channel();
   int64_t rows = rows_as_one(call.plan, {x.pitch, y.pitch, residual.p ? residual.pitch : y.pitch});
@@ -447,6 +458,7 @@ int inference(Call& call, Data x, Data residual, Out y, const void* running_mean
 
 int sum_only(Call& call, Reduce& reduce) {
   call.plan.sums = true;
+  call.begin();
   ReduceMap schedule(call.plan, reduce, false);
   Workspace workspace;
   workspace.plan(schedule.scratch());
@@ -572,6 +584,7 @@ int bn_input_gradient(int isa, int threads, int dtype, int layout, int64_t n, in
   }
   if (call.status != bn_ok || call.empty()) return call.status;
 
+  call.begin();
   bn::Workspace workspace;
   int64_t bytes = call.per_channel();
   for (int i = 0; i < 3; i++) workspace.plan(bytes);
@@ -614,6 +627,7 @@ int bn_training(int isa, int threads, int dtype, int layout, int64_t n, int64_t 
   bn::Workspace workspace;
   bn::FinishTraining finish = {};
   call.plan.sums = true;
+  call.begin();
   bn::MomentsReduce reduce(call, args.x, finish);
   bn::ReduceMap schedule(call.plan, reduce, true);
   int64_t bytes = call.per_channel(), scratch_bytes = schedule.scratch();

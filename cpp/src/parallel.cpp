@@ -158,7 +158,18 @@ Team& team() {
   return *the_team;
 }
 
+std::atomic<int> callers{0};
+
 }  // namespace
+
+int Caller::enter() {
+  entered_ = true;
+  return callers.fetch_add(1, std::memory_order_relaxed);
+}
+
+Caller::~Caller() {
+  if (entered_) callers.fetch_sub(1, std::memory_order_relaxed);
+}
 
 void run_tasks(int threads, int64_t count, Run run, void* context) {
   int workers = (int)std::min<int64_t>({threads, count, kMostWorkers});

@@ -3,12 +3,28 @@
 // There is one team in the process: a leader thread of ours and the OpenMP threads it leads.
 // libgomp keeps a pool for every thread that opens a parallel region; as only the leader does, 200
 // calling threads leave one pool behind, not 200. A caller always works on its own tasks; the team
-// joins in if it is free and awake in time. A caller that finds it busy works alone.
+// joins in if it is free and awake in time. A caller that finds it busy works alone, and plans to
+// where others are at work already (Caller).
 #pragma once
 #include <cstdint>
 #include <type_traits>
 
 namespace bn {
+
+// A call that wants several threads, from enter() to its end.
+class Caller {
+ public:
+  Caller() = default;
+  ~Caller();
+  Caller(const Caller&) = delete;
+  Caller& operator=(const Caller&) = delete;
+
+  // How many others are at work: cores that are not there to be shared.
+  int enter();
+
+ private:
+  bool entered_ = false;
+};
 
 // Tasks [0, count), each run once, by at most `threads` workers; run(task, worker) with worker <
 // threads, worker 0 being the caller. Neighbouring tasks go to one worker where speeds allow, the

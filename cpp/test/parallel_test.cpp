@@ -47,6 +47,18 @@ TEST(Parallel, TwoWorkersDoWorkAtTheSameTime) {
   FAIL() << "no second thread ever joined";
 }
 
+TEST(Parallel, CallersCountEachOther) {
+  bn::Caller idle, first, second;
+  EXPECT_EQ(0, first.enter());
+  EXPECT_EQ(1, second.enter());
+  {
+    bn::Caller third;
+    EXPECT_EQ(2, third.enter());
+  }
+  bn::Caller fourth;
+  EXPECT_EQ(2, fourth.enter());
+}
+
 #if defined(__linux__)
 int64_t threads_of_process() {
   std::ifstream file("/proc/self/status");
