@@ -4,11 +4,16 @@
 set(BN_FLAGS_scalar -Os)
 set(BN_FLAGS_avx2 -O3 -mavx2 -mfma -mf16c)
 set(BN_FLAGS_avx512 -O3 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c -mprefer-vector-width=512)
+set(BN_FLAGS_neon -O3)
 if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
   # GCC's own warnings about its intrinsics (GCC bug 105593).
   list(APPEND BN_FLAGS_avx512 -Wno-uninitialized -Wno-maybe-uninitialized)
+  # A loop that copies a few vectors is not to become a call of memcpy (docs/performance.md,
+  # lesson 23).
+  foreach(isa IN ITEMS avx2 avx512 neon)
+    list(APPEND BN_FLAGS_${isa} -fno-tree-loop-distribute-patterns)
+  endforeach()
 endif()
-set(BN_FLAGS_neon -O3)
 if(MINGW)
   # The stack on Windows is aligned to 16 bytes only, and GCC forgets that when it spills wider
   # vectors (GCC bug 54412).

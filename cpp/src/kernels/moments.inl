@@ -82,9 +82,10 @@ void moments_ncs(const Extent& e, Data x, int64_t c0, int64_t c1, int64_t q0, in
     const S* v = p[0];
     shift[l] = fold(h == 16 ? load(v) : load(v, h, zero)) * (E(1) / (E)h);
     store(first + l, 1, load((const S*)x.p + c * e.s, 1, zero));
-    Vec<E> k = splat(shift[l]);
+    // Added, not subtracted: only then can the load be part of the instruction.
+    Vec<E> k = splat(shift[l]), minus_k = splat(-shift[l]);
     return reduce_run<E>(n, [&](int64_t i, auto count, Sums<E>& s) {
-      Vec<E> d = load(v + i, count, k) - k;
+      Vec<E> d = load(v + i, count, k) + minus_k;
       s.a = s.a + d;
       s.b = fma(d, d, s.b);
     });
