@@ -93,7 +93,8 @@ struct Call {
   // are in cache already, nor where it is not aligned to its elements, as a Java buffer need not
   // be: then no store to it could be an aligned one.
   bool may_stream(const void* written, std::initializer_list<const void*> read) const {
-    if (written == nullptr || (uintptr_t)written % (uintptr_t)plan.element != 0) return false;
+    bool aligned = ((uintptr_t)written & (uintptr_t)(plan.element - 1)) == 0;
+    if (written == nullptr || !aligned) return false;
     for (const void* p : read) {
       if (p == written) return false;
     }
@@ -380,12 +381,12 @@ int backward(Call& call, Gradient args, const Statistics& from, const void* weig
 // neither fill vectors nor let stores be aligned (1.5 x as fast with 100 channels). 1: none.
 int64_t rows_as_one(const Plan& plan, std::initializer_list<int64_t> pitches) {
   constexpr int64_t kMostChannels = 2048, kLeastRows = 32;
+  if (!plan.channels_last || plan.values() < kLeastRows) return 1;
   int64_t c = plan.extent.c, rows = 16 / std::min<int64_t>(c & -c, 16);
   for (int64_t pitch : pitches) {
     if (pitch != c) return 1;
   }
-  bool worth =
-      plan.channels_last && rows * c <= kMostChannels && plan.values() >= kLeastRows * rows;
+  bool worth = rows * c <= kMostChannels && plan.values() >= kLeastRows * rows;
   return worth ? rows : 1;
 }
 
@@ -408,13 +409,12 @@ void normalize_rows_as_one(const Call& call, const Normalize& args, int64_t rows
   if (most * rows < e.values()) map_of(call, args).nsc(most * rows, e.values(), 1);
 }
 
-// y from x with given statistics; mean_low null for 0.
+// y from x with given statistics; mean_low null for 0. prepare gets its scale and shift here.
 int normalize(Call& call, Data x, Data residual, Out y, const void* mean, const void* mean_low,
-              PrepareInference prepare) {
-  Normalize args = {};
-  args.x = call.data(x.p, x.pitch);
-  args.residual = call.data(residual.p, residual.pitch);
-  args.y = call.out(y.p, y.pitch);
+              PrepareInference& prepare) {
+  x = call.data(x.p, x.pitch);
+  residual = call.data(residual.p, residual.pitch);
+  y = call.out(y.p, y.pitch);
   call.need(x.p);
   call.need(y.p);
   call.need_per_channel(mean);
@@ -431,15 +431,12 @@ int normalize(Call& call, Data x, Data residual, Out y, const void* mean, const 
   prepare.shift = workspace.take(bytes);
   call.kernels->prepare_inference(prepare, 0, call.plan.extent.c);
 
-  args.extent = call.plan.extent;
-  args.mean = mean;
-  args.mean_low = mean_low ? mean_low : zeros(workspace, bytes);
-  args.scale = prepare.scale;
-  args.bias = prepare.shift;
-  args.slope = call.slope;
+  if (mean_low == nullptr) mean_low = zeros(workspace, bytes);
   StoreChoice stores(Pass::kInference, call.kernels, call.plan,
                      call.may_stream(y.p, {x.p, residual.p}));
-  args.stream = stores.stream();
+  const Normalize args = {
+      call.plan.extent, x,          residual,       y, mean, mean_low, prepare.scale,
+      prepare.shift,    call.slope, stores.stream()};
   if (rows > 1) {
     normalize_rows_as_one(call, args, rows, workspace);
   } else {
@@ -450,7 +447,7 @@ int normalize(Call& call, Data x, Data residual, Out y, const void* mean, const 
 }
 
 int inference(Call& call, Data x, Data residual, Out y, const void* running_mean,
-              const PrepareInference& prepare) {
+              PrepareInference& prepare) {
   if (call.status != bn_ok) return call.status;
   call.need_per_channel(prepare.running_var);
   return normalize(call, x, residual, y, running_mean, nullptr, prepare);
@@ -481,8 +478,9 @@ int bn_inference(int isa, int threads, int dtype, int layout, int64_t n, int64_t
                  int64_t residual_pitch, void* y, int64_t y_pitch, const void* running_mean,
                  const void* running_var, const void* weight, const void* bias, double eps) {
   Call call(isa, threads, dtype, layout, n, c, s, activation, slope);
+  bn::PrepareInference prepare = {eps, running_var, nullptr, weight, bias};
   return bn::inference(call, {x, x_pitch}, {residual, residual_pitch}, {y, y_pitch}, running_mean,
-                       {eps, running_var, nullptr, weight, bias});
+                       prepare);
 }
 
 int bn_inference_slice(int isa, int dtype, int layout, int64_t n, int64_t c, int64_t s,
@@ -493,8 +491,9 @@ int bn_inference_slice(int isa, int dtype, int layout, int64_t n, int64_t c, int
   Call call(isa, 1, dtype, layout, n, c, s, activation, slope);
   call.plan.whole = whole;
   if (whole < 0 || whole > Call::kMost) call.status = bn_bad_argument;
+  bn::PrepareInference prepare = {eps, running_var, nullptr, weight, bias};
   return bn::inference(call, {x, x_pitch}, {residual, residual_pitch}, {y, y_pitch}, running_mean,
-                       {eps, running_var, nullptr, weight, bias});
+                       prepare);
 }
 
 int bn_dense(int isa, int64_t rows, int64_t count, const bn_dense_layer* layers, const float* x,

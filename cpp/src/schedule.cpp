@@ -68,6 +68,8 @@ void map_ncs(const Plan& plan, Map& map) {
 }
 
 void map_nsc(const Plan& plan, Map& map) {
+  // One task, without the divisions that say so.
+  if (plan.bytes() <= kTile) return map.nsc(0, plan.values(), plan.streams());
   int64_t row = std::max<int64_t>(plan.extent.c * plan.element, 1);
   int64_t rows = std::max<int64_t>(kTile / row / 8 * 8, 8);
   parallel_for(plan.workers(), ceil_div(plan.values(), rows), [&](int64_t task, int) {
@@ -93,8 +95,9 @@ bool crowds(const Plan& plan, int64_t width, const Data* inputs, int count) {
 int Plan::workers() const {
   // Sums of channels last, their merge and the pass after it: each wakes the threads.
   int64_t wakes = channels_last && sums ? 3 : 1;
-  int64_t worth = bytes() * arrays / (kWorthAThread * wakes);
-  return (int)std::clamp<int64_t>(worth, 1, threads);
+  int64_t each = kWorthAThread * wakes, all = bytes() * arrays;
+  // Small calls do without a division.
+  return all < 2 * each ? 1 : (int)std::min<int64_t>(all / each, threads);
 }
 
 bool Plan::beyond_l2() const { return traffic() > l2_bytes() * workers(); }
@@ -102,8 +105,9 @@ bool Plan::beyond_l2() const { return traffic() > l2_bytes() * workers(); }
 int64_t Plan::streams() const {
   // Within a last-level cache one stream is as fast or faster, unless it is of neighbouring rows:
   // to the prefetchers, those of one page are no stream at all.
-  if (traffic() > 8 * l2_bytes() * workers()) return kStreams;
-  return channels_last && (workers() > 1 || beyond_l2()) ? kRows : 1;
+  int64_t all = traffic(), workers = this->workers(), caches = l2_bytes() * workers;
+  if (all > 8 * caches) return kStreams;
+  return channels_last && (workers > 1 || all > caches) ? kRows : 1;
 }
 
 void run_map(const Plan& plan, Map& map) {

@@ -7,37 +7,40 @@ namespace bn {
 namespace {
 
 struct Block {
-  char* memory = nullptr;
-  size_t size = 0;
-
-  Block() = default;
-  Block(const Block&) = delete;
-  Block& operator=(const Block&) = delete;
-  ~Block() { release(); }
-
-  bool grow(size_t wanted) {
-    if (wanted <= size) return true;
-    release();
-    memory = static_cast<char*>(::operator new (wanted, std::align_val_t{64}, std::nothrow));
-    if (memory == nullptr) return false;
-    size = wanted;
-    return true;
-  }
-
-  void release() {
-    if (memory != nullptr) ::operator delete (memory, std::align_val_t{64});
-    memory = nullptr;
-    size = 0;
-  }
+  char* memory;
+  size_t size;
 };
 
+// Nothing to construct, so that to use it costs one look-up, not a second one for whether it is.
 thread_local Block t_block;
+
+void release() {
+  if (t_block.memory != nullptr) ::operator delete (t_block.memory, std::align_val_t{64});
+  t_block = {nullptr, 0};
+}
+
+// Gives the block back when its thread ends.
+struct Owner {
+  bool owns = false;
+  ~Owner() { release(); }
+};
+thread_local Owner t_owner;
+
+bool grow(size_t wanted) {
+  t_owner.owns = true;
+  release();
+  void* memory = ::operator new (wanted, std::align_val_t{64}, std::nothrow);
+  if (memory == nullptr) return false;
+  t_block = {static_cast<char*>(memory), wanted};
+  return true;
+}
 
 }  // namespace
 
 bool Workspace::reserve() {
-  if (!t_block.grow(planned_)) return false;
-  base_ = t_block.memory;
+  Block* block = &t_block;
+  if (block->size < planned_ && !grow(planned_)) return false;
+  base_ = block->memory;
   return true;
 }
 
