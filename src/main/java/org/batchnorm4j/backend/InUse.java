@@ -5,12 +5,16 @@ import java.util.Arrays;
 import org.batchnorm4j.tensor.Tensor;
 import org.jspecify.annotations.Nullable;
 
-/** Brackets a call: between the two, no tensor's memory goes away, even if it is closed. */
+/**
+ * Brackets a call: between the two, no tensor's memory goes away, even if it is closed. Both take
+ * the same array: to make a second one cost a tenth of a small call (docs/performance.md, lesson
+ * 25).
+ */
 final class InUse {
   private InUse() {}
 
   /** Acquires all, or, when one is closed, none. */
-  static void acquire(@Nullable Tensor... tensors) {
+  static void acquire(@Nullable Tensor[] tensors) {
     for (int i = 0; i < tensors.length; i++) {
       Tensor t = tensors[i];
       if (t != null) {
@@ -25,7 +29,7 @@ final class InUse {
   }
 
   /** Also keeps the tensors reachable until the call is over. */
-  static void release(@Nullable Tensor... tensors) {
+  static void release(@Nullable Tensor[] tensors) {
     for (Tensor t : tensors) {
       if (t != null) {
         t.release();

@@ -32,12 +32,13 @@ public final class JavaBackend implements BatchNormBackend {
       @Nullable Tensor weight,
       @Nullable Tensor bias,
       double eps) {
-    InUse.acquire(x, residual, y, runningMean, runningVar, weight, bias);
+    @Nullable Tensor[] used = {x, residual, y, runningMean, runningVar, weight, bias};
+    InUse.acquire(used);
     try {
       passes(problem)
           .inference(ordered(problem), x, residual, y, runningMean, runningVar, weight, bias, eps);
     } finally {
-      InUse.release(x, residual, y, runningMean, runningVar, weight, bias);
+      InUse.release(used);
     }
   }
 
@@ -57,7 +58,10 @@ public final class JavaBackend implements BatchNormBackend {
     Tensor mean = saved.mean();
     Tensor meanLow = saved.meanLow();
     Tensor invStd = saved.invStd();
-    InUse.acquire(x, residual, y, weight, bias, mean, meanLow, invStd, runningMean, runningVar);
+    @Nullable Tensor[] used = {
+      x, residual, y, weight, bias, mean, meanLow, invStd, runningMean, runningVar
+    };
+    InUse.acquire(used);
     try {
       passes(problem)
           .training(
@@ -73,7 +77,7 @@ public final class JavaBackend implements BatchNormBackend {
               runningVar,
               momentum);
     } finally {
-      InUse.release(x, residual, y, weight, bias, mean, meanLow, invStd, runningMean, runningVar);
+      InUse.release(used);
     }
   }
 
@@ -93,13 +97,16 @@ public final class JavaBackend implements BatchNormBackend {
     Tensor mean = saved.mean();
     Tensor meanLow = saved.meanLow();
     Tensor invStd = saved.invStd();
-    InUse.acquire(dy, x, y, weight, bias, mean, meanLow, invStd, dx, dresidual, dweight, dbias);
+    @Nullable Tensor[] used = {
+      dy, x, y, weight, bias, mean, meanLow, invStd, dx, dresidual, dweight, dbias
+    };
+    InUse.acquire(used);
     try {
       passes(problem)
           .backwardTraining(
               ordered(problem), dy, x, y, weight, bias, saved, dx, dresidual, dweight, dbias);
     } finally {
-      InUse.release(dy, x, y, weight, bias, mean, meanLow, invStd, dx, dresidual, dweight, dbias);
+      InUse.release(used);
     }
   }
 
@@ -118,7 +125,10 @@ public final class JavaBackend implements BatchNormBackend {
       @Nullable Tensor dresidual,
       @Nullable Tensor dweight,
       @Nullable Tensor dbias) {
-    InUse.acquire(dy, x, y, weight, bias, runningMean, runningVar, dx, dresidual, dweight, dbias);
+    @Nullable Tensor[] used = {
+      dy, x, y, weight, bias, runningMean, runningVar, dx, dresidual, dweight, dbias
+    };
+    InUse.acquire(used);
     try {
       passes(problem)
           .backwardInference(
@@ -136,17 +146,18 @@ public final class JavaBackend implements BatchNormBackend {
               dweight,
               dbias);
     } finally {
-      InUse.release(dy, x, y, weight, bias, runningMean, runningVar, dx, dresidual, dweight, dbias);
+      InUse.release(used);
     }
   }
 
   @Override
   public void statistics(Problem problem, Tensor x, Tensor mean, Tensor m2) {
-    InUse.acquire(x, mean, m2);
+    @Nullable Tensor[] used = {x, mean, m2};
+    InUse.acquire(used);
     try {
       passes(problem).statistics(ordered(problem), x, mean, m2);
     } finally {
-      InUse.release(x, mean, m2);
+      InUse.release(used);
     }
   }
 
@@ -159,11 +170,14 @@ public final class JavaBackend implements BatchNormBackend {
       SavedStatistics given,
       @Nullable Tensor weight,
       @Nullable Tensor bias) {
-    InUse.acquire(x, residual, y, weight, bias, given.mean(), given.meanLow(), given.invStd());
+    @Nullable Tensor[] used = {
+      x, residual, y, weight, bias, given.mean(), given.meanLow(), given.invStd()
+    };
+    InUse.acquire(used);
     try {
       passes(problem).normalize(ordered(problem), x, residual, y, given, weight, bias);
     } finally {
-      InUse.release(x, residual, y, weight, bias, given.mean(), given.meanLow(), given.invStd());
+      InUse.release(used);
     }
   }
 
@@ -176,11 +190,12 @@ public final class JavaBackend implements BatchNormBackend {
       SavedStatistics given,
       Tensor sumDy,
       Tensor dot) {
-    InUse.acquire(dy, x, y, given.mean(), given.meanLow(), given.invStd(), sumDy, dot);
+    @Nullable Tensor[] used = {dy, x, y, given.mean(), given.meanLow(), given.invStd(), sumDy, dot};
+    InUse.acquire(used);
     try {
       passes(problem).gradientSums(ordered(problem), dy, x, y, given, sumDy, dot);
     } finally {
-      InUse.release(dy, x, y, given.mean(), given.meanLow(), given.invStd(), sumDy, dot);
+      InUse.release(used);
     }
   }
 
@@ -197,25 +212,16 @@ public final class JavaBackend implements BatchNormBackend {
       long count,
       Tensor dx,
       @Nullable Tensor dresidual) {
-    InUse.acquire(
-        dy, x, y, weight, given.mean(), given.meanLow(), given.invStd(), sumDy, dot, dx, dresidual);
+    @Nullable Tensor[] used = {
+      dy, x, y, weight, given.mean(), given.meanLow(), given.invStd(), sumDy, dot, dx, dresidual
+    };
+    InUse.acquire(used);
     try {
       passes(problem)
           .inputGradient(
               ordered(problem), dy, x, y, weight, given, sumDy, dot, count, dx, dresidual);
     } finally {
-      InUse.release(
-          dy,
-          x,
-          y,
-          weight,
-          given.mean(),
-          given.meanLow(),
-          given.invStd(),
-          sumDy,
-          dot,
-          dx,
-          dresidual);
+      InUse.release(used);
     }
   }
 

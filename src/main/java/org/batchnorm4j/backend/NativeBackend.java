@@ -60,7 +60,8 @@ public final class NativeBackend implements BatchNormBackend {
       @Nullable Tensor weight,
       @Nullable Tensor bias,
       double eps) {
-    InUse.acquire(x, residual, y, runningMean, runningVar, weight, bias);
+    @Nullable Tensor[] used = {x, residual, y, runningMean, runningVar, weight, bias};
+    InUse.acquire(used);
     try {
       if (x.address() == 0 || y.address() == 0 || residual != null && residual.address() == 0) {
         HeapInference heap = onHeap(problem, runningMean, runningVar, weight, bias, eps);
@@ -95,7 +96,7 @@ public final class NativeBackend implements BatchNormBackend {
               address(bias),
               eps));
     } finally {
-      InUse.release(x, residual, y, runningMean, runningVar, weight, bias);
+      InUse.release(used);
     }
   }
 
@@ -130,7 +131,10 @@ public final class NativeBackend implements BatchNormBackend {
     Tensor mean = saved.mean();
     Tensor meanLow = saved.meanLow();
     Tensor invStd = saved.invStd();
-    InUse.acquire(x, residual, y, weight, bias, mean, meanLow, invStd, runningMean, runningVar);
+    @Nullable Tensor[] used = {
+      x, residual, y, weight, bias, mean, meanLow, invStd, runningMean, runningVar
+    };
+    InUse.acquire(used);
     try {
       check(
           BatchNormNative.bn_training(
@@ -159,7 +163,7 @@ public final class NativeBackend implements BatchNormBackend {
               address(runningVar),
               momentum));
     } finally {
-      InUse.release(x, residual, y, weight, bias, mean, meanLow, invStd, runningMean, runningVar);
+      InUse.release(used);
     }
   }
 
@@ -179,7 +183,10 @@ public final class NativeBackend implements BatchNormBackend {
     Tensor mean = saved.mean();
     Tensor meanLow = saved.meanLow();
     Tensor invStd = saved.invStd();
-    InUse.acquire(dy, x, y, weight, bias, mean, meanLow, invStd, dx, dresidual, dweight, dbias);
+    @Nullable Tensor[] used = {
+      dy, x, y, weight, bias, mean, meanLow, invStd, dx, dresidual, dweight, dbias
+    };
+    InUse.acquire(used);
     try {
       check(
           BatchNormNative.bn_backward_training(
@@ -210,7 +217,7 @@ public final class NativeBackend implements BatchNormBackend {
               address(dweight),
               address(dbias)));
     } finally {
-      InUse.release(dy, x, y, weight, bias, mean, meanLow, invStd, dx, dresidual, dweight, dbias);
+      InUse.release(used);
     }
   }
 
@@ -229,7 +236,10 @@ public final class NativeBackend implements BatchNormBackend {
       @Nullable Tensor dresidual,
       @Nullable Tensor dweight,
       @Nullable Tensor dbias) {
-    InUse.acquire(dy, x, y, weight, bias, runningMean, runningVar, dx, dresidual, dweight, dbias);
+    @Nullable Tensor[] used = {
+      dy, x, y, weight, bias, runningMean, runningVar, dx, dresidual, dweight, dbias
+    };
+    InUse.acquire(used);
     try {
       check(
           BatchNormNative.bn_backward_inference(
@@ -260,13 +270,14 @@ public final class NativeBackend implements BatchNormBackend {
               address(dweight),
               address(dbias)));
     } finally {
-      InUse.release(dy, x, y, weight, bias, runningMean, runningVar, dx, dresidual, dweight, dbias);
+      InUse.release(used);
     }
   }
 
   @Override
   public void statistics(Problem problem, Tensor x, Tensor mean, Tensor m2) {
-    InUse.acquire(x, mean, m2);
+    @Nullable Tensor[] used = {x, mean, m2};
+    InUse.acquire(used);
     try {
       check(
           BatchNormNative.bn_statistics(
@@ -282,7 +293,7 @@ public final class NativeBackend implements BatchNormBackend {
               address(mean),
               address(m2)));
     } finally {
-      InUse.release(x, mean, m2);
+      InUse.release(used);
     }
   }
 
@@ -295,7 +306,10 @@ public final class NativeBackend implements BatchNormBackend {
       SavedStatistics given,
       @Nullable Tensor weight,
       @Nullable Tensor bias) {
-    InUse.acquire(x, residual, y, weight, bias, given.mean(), given.meanLow(), given.invStd());
+    @Nullable Tensor[] used = {
+      x, residual, y, weight, bias, given.mean(), given.meanLow(), given.invStd()
+    };
+    InUse.acquire(used);
     try {
       check(
           BatchNormNative.bn_normalize(
@@ -320,7 +334,7 @@ public final class NativeBackend implements BatchNormBackend {
               address(weight),
               address(bias)));
     } finally {
-      InUse.release(x, residual, y, weight, bias, given.mean(), given.meanLow(), given.invStd());
+      InUse.release(used);
     }
   }
 
@@ -333,7 +347,8 @@ public final class NativeBackend implements BatchNormBackend {
       SavedStatistics given,
       Tensor sumDy,
       Tensor dot) {
-    InUse.acquire(dy, x, y, given.mean(), given.meanLow(), given.invStd(), sumDy, dot);
+    @Nullable Tensor[] used = {dy, x, y, given.mean(), given.meanLow(), given.invStd(), sumDy, dot};
+    InUse.acquire(used);
     try {
       check(
           BatchNormNative.bn_gradient_sums(
@@ -357,7 +372,7 @@ public final class NativeBackend implements BatchNormBackend {
               address(sumDy),
               address(dot)));
     } finally {
-      InUse.release(dy, x, y, given.mean(), given.meanLow(), given.invStd(), sumDy, dot);
+      InUse.release(used);
     }
   }
 
@@ -374,8 +389,10 @@ public final class NativeBackend implements BatchNormBackend {
       long count,
       Tensor dx,
       @Nullable Tensor dresidual) {
-    InUse.acquire(
-        dy, x, y, weight, given.mean(), given.meanLow(), given.invStd(), sumDy, dot, dx, dresidual);
+    @Nullable Tensor[] used = {
+      dy, x, y, weight, given.mean(), given.meanLow(), given.invStd(), sumDy, dot, dx, dresidual
+    };
+    InUse.acquire(used);
     try {
       check(
           BatchNormNative.bn_input_gradient(
@@ -406,18 +423,7 @@ public final class NativeBackend implements BatchNormBackend {
               address(dresidual),
               pitch(dresidual)));
     } finally {
-      InUse.release(
-          dy,
-          x,
-          y,
-          weight,
-          given.mean(),
-          given.meanLow(),
-          given.invStd(),
-          sumDy,
-          dot,
-          dx,
-          dresidual);
+      InUse.release(used);
     }
   }
 

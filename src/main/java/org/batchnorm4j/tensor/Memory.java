@@ -4,7 +4,7 @@ import java.lang.ref.Cleaner;
 import java.nio.Buffer;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
-import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicIntegerFieldUpdater;
 import java.util.concurrent.atomic.AtomicLong;
 import org.batchnorm4j.backend.jni.BatchNormNative;
 import org.batchnorm4j.backend.jni.NativeLibrary;
@@ -24,6 +24,8 @@ final class Memory {
   private static final long UNCOUNTED_BYTES = 4096;
   private static final int CLOSED = Integer.MIN_VALUE;
   private static final Cleaner CLEANER = Cleaner.create();
+  private static final AtomicIntegerFieldUpdater<Memory> USERS =
+      AtomicIntegerFieldUpdater.newUpdater(Memory.class, "users");
 
   private final Buffer elements;
   private final @Nullable Object array;
@@ -31,10 +33,14 @@ final class Memory {
   private final @Nullable Block block;
   private final @Nullable Lender lender;
   private final boolean counted;
+
+  /** Whether to announce a use takes no more than a look at whether the memory is closed. */
+  private final boolean simple;
+
   private volatile boolean exported;
 
   /** The number of calls under way, and {@link #CLOSED}. */
-  private final AtomicInteger users = new AtomicInteger();
+  private volatile int users;
 
   /** Whoever else may end the memory, and has to be asked before each use of it. */
   interface Lender {
@@ -79,6 +85,7 @@ final class Memory {
     this.block = block;
     this.lender = lender;
     this.counted = counted;
+    simple = !counted && lender == null;
   }
 
   /** Zeroed, 64-byte aligned memory outside the Java heap. */
@@ -139,6 +146,11 @@ final class Memory {
     return array == null && (lender == null || lender.isAddressable()) ? place : 0;
   }
 
+  /** {@link #address}, where that never changes; otherwise 0. */
+  long fixedAddress() {
+    return lender == null ? address() : 0;
+  }
+
   /** The array the elements lie in, or null where they are not on the heap. */
   @Nullable Object array() {
     return array;
@@ -170,7 +182,7 @@ final class Memory {
   }
 
   boolean isClosed() {
-    return users.get() < 0;
+    return users < 0;
   }
 
   /** Announces a use. Whoever calls this calls {@link #release} in the end. */
@@ -186,23 +198,26 @@ final class Memory {
     }
     int seen;
     do {
-      seen = users.get();
+      seen = users;
       if (seen < 0) {
         throw closed();
       }
-    } while (!users.compareAndSet(seen, seen + 1));
+    } while (!USERS.compareAndSet(this, seen, seen + 1));
   }
 
   void release() {
+    if (simple) {
+      return;
+    }
     if (lender != null) {
       lender.release();
-    } else if (counted && users.decrementAndGet() == CLOSED) {
+    } else if (USERS.decrementAndGet(this) == CLOSED) {
       free();
     }
   }
 
   void close() {
-    int before = users.getAndUpdate(seen -> seen | CLOSED);
+    int before = USERS.getAndUpdate(this, seen -> seen | CLOSED);
     if (before == 0 && counted) {
       free();
     }

@@ -38,6 +38,9 @@ public final class Tensor implements AutoCloseable {
   private final MemoryFormat format;
   private final long pitch;
 
+  /** Where the first element always is for native code; 0 where the memory has to be asked. */
+  private final long fixedAddress;
+
   // Both need divisions, which every check of every call would repeat.
 
   /** Bytes from the first element to behind the last. */
@@ -60,6 +63,7 @@ public final class Tensor implements AutoCloseable {
     this.dtype = dtype;
     this.format = format;
     this.pitch = pitch;
+    fixedAddress = memory.fixedAddress() == 0 ? 0 : memory.fixedAddress() + offset * dtype.bytes();
     contiguous = pitch == densePitch(format, shape);
     long size = shape.size();
     extent = size == 0 ? 0 : (position(size - 1) - offset + 1) * dtype.bytes();
@@ -746,6 +750,9 @@ public final class Tensor implements AutoCloseable {
 
   /** The address of the first element; 0 where native code cannot or must not go. */
   public long address() {
+    if (fixedAddress != 0) {
+      return fixedAddress;
+    }
     long start = memory.address();
     return start == 0 ? 0 : start + offset * dtype.bytes();
   }
