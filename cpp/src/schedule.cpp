@@ -234,10 +234,12 @@ void ReduceMap::by_segments(char* lanes, double* a, double* b, Reduce& reduce, M
     } else {
       reduce.ncs(c0, c1, q0, q1, a + at, b + at, nullptr);
     }
+    // Nothing to merge: what is made of the sums is made here, by whoever has them.
+    if (segments == 1) reduce.finish(c0, c1, a + c0, b + c0);
   });
   // The merge reads segments * c pairs; only a large one is worth splitting.
   int64_t part = segments * c * 16 < kWorthAThread ? c : 256;
-  parallel_for(plan_.workers(), ceil_div(c, part), [&](int64_t task, int) {
+  parallel_for(plan_.workers(), segments == 1 ? 0 : ceil_div(c, part), [&](int64_t task, int) {
     int64_t c0 = task * part, c1 = std::min(c0 + part, c);
     reduce.merge(c, c1 - c0, segments, a + c0, b + c0);
     reduce.finish(c0, c1, a + c0, b + c0);
