@@ -63,7 +63,7 @@ public final class Tensor implements AutoCloseable {
     this.dtype = dtype;
     this.format = format;
     this.pitch = pitch;
-    fixedAddress = memory.fixedAddress() == 0 ? 0 : memory.fixedAddress() + offset * dtype.bytes();
+    fixedAddress = firstElement(memory.fixedAddress());
     contiguous = pitch == densePitch(format, shape);
     long size = shape.size();
     extent = size == 0 ? 0 : (position(size - 1) - offset + 1) * dtype.bytes();
@@ -750,10 +750,11 @@ public final class Tensor implements AutoCloseable {
 
   /** The address of the first element; 0 where native code cannot or must not go. */
   public long address() {
-    if (fixedAddress != 0) {
-      return fixedAddress;
-    }
-    long start = memory.address();
+    return fixedAddress != 0 ? fixedAddress : firstElement(memory.address());
+  }
+
+  /** The address of the first element in memory that begins there; 0 for 0. */
+  private long firstElement(long start) {
     return start == 0 ? 0 : start + offset * dtype.bytes();
   }
 
