@@ -225,7 +225,9 @@ class SumsReduce : public Reduce {
   }
   void nsc(int64_t c0, int64_t c1, int64_t q0, int64_t q1, void* lanes, double* a,
            double* b) override {
-    call_.kernels->sums_nsc[mask_of(call_, args_)](args_, c0, c1, q0, q1, lanes, a, b);
+    Gradient args = args_;
+    args.rows = {is_amd(), call_.plan.beyond_l2()};
+    call_.kernels->sums_nsc[mask_of(call_, args_)](args, c0, c1, q0, q1, lanes, a, b);
   }
   void merge(int64_t width, int64_t channels, int64_t segments, double* a, double* b) override {
     call_.kernels->merge_sums(width, channels, segments, a, b);

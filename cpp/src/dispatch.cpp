@@ -23,6 +23,12 @@ struct Cpuid {
   }
 };
 
+bool detect_amd() {
+  Cpuid vendor(0, 0);
+  // "AuthenticAMD".
+  return vendor.b == 0x68747541 && vendor.d == 0x69746e65 && vendor.c == 0x444d4163;
+}
+
 // XCR0: the register states that the operating system saves.
 unsigned saved_states() {
   unsigned low, high;
@@ -39,10 +45,12 @@ int detect() {
 #elif defined(__aarch64__)
 
 int detect() { return bn_neon; }
+bool detect_amd() { return false; }
 
 #else
 
 int detect() { return bn_scalar; }
+bool detect_amd() { return false; }
 
 #endif
 
@@ -107,6 +115,11 @@ const Kernels* kernels_for(int isa, int dtype) {
 int64_t l2_bytes() {
   static const int64_t bytes = read_l2();
   return bytes;
+}
+
+bool is_amd() {
+  static const bool amd = detect_amd();
+  return amd;
 }
 
 }  // namespace bn

@@ -25,13 +25,22 @@ struct Extent {
   int64_t values() const { return n * s; }
 };
 
-// How a pass that writes goes through memory: in how many streams side by side, at most kStreams,
-// and what it reads meanwhile for a later pass, if not null: value f of sample n of from[i], copied
-// to the same place in to[i], or prefetched if that is null.
+// How a pass that writes goes through memory: in how many streams side by side, at most kStreams;
+// how many samples share what is made ready per channel though fewer streams are wanted, at most
+// kStreams too; and what it reads meanwhile for a later pass, if not null: value f of sample n of
+// from[i], copied to the same place in to[i], or prefetched if that is null.
 struct Walk {
-  int64_t streams;
+  int64_t streams, shared;
   Data from[3];
   Out to[3];
+};
+
+// Channels last: how sums go through rows, of which a lane has every 16th. AMD's L1 of 8 ways holds
+// too few rows at a power of two from each other, and its prefetchers do not follow two arrays of
+// them (docs/performance.md, lesson 27).
+struct Rows {
+  bool two_lanes = false;  // at a time, not one: half the lines that share sets
+  bool fetch = false;      // and the rows of the next two are prefetched
 };
 
 // y = act((x - mean - mean_low) * scale + bias + residual); per-channel arrays hold all channels.
@@ -53,6 +62,7 @@ struct Gradient {
   const void *mean, *mean_low, *scale, *bias, *c1, *c2;
   double slope;
   bool stream;
+  Rows rows;
 };
 
 // What a training forward makes of a channel's moments. Elements of E; any output but mean,

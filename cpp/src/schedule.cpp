@@ -18,11 +18,20 @@ constexpr int64_t kLine = 32;  // of the shortest elements
 
 // Streams in which a tile is written, while the next is read besides: more where rows are so short
 // that it pays to share what is made ready per channel (of 56x56, 8 take 1.2 times as long as 4).
+// AMD's wants a few streams of tiles, and of rows that short one.
 int64_t tile_streams(const Plan& plan) {
-  return std::min<int64_t>(plan.streams(), plan.extent.s < kChunk ? kStreams : 4);
+  if (!plan.beyond_l3()) return 1;
+  if (is_amd()) return plan.extent.s < kChunk / 2 ? 1 : 4;
+  return plan.extent.s < kChunk ? kStreams : 4;
 }
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// Bytes of one array in a task of a pass over all of memory. AMD's prefetchers take a while to
+// follow a stream, which should then be a long one, if there are enough for all workers.
+int64_t task_bytes(const Plan& plan) {
+  return is_amd() && plan.bytes() > 32 * kTile * plan.workers() ? 4 * kTile : kTile;
+}
 
 // Channels per task of a reduction, when there are too few segments to go round.
 int64_t channels_per_task(const Plan& plan) {
@@ -54,7 +63,7 @@ int64_t channels_per_tile(const Plan& plan) {
 
 void map_ncs(const Plan& plan, Map& map) {
   const Extent& e = plan.extent;
-  int64_t sample = e.c * e.s, most = kTile / plan.element;
+  int64_t sample = e.c * e.s, most = task_bytes(plan) / plan.element;
   // A stream of each of several samples: they share what is made ready per channel.
   int64_t together = std::clamp<int64_t>(e.n, 1, plan.streams());
   int64_t length = std::min(sample, most / together / kLine * kLine);
@@ -63,7 +72,7 @@ void map_ncs(const Plan& plan, Map& map) {
   parallel_for(plan.workers(), ceil_div(e.n, height) * across, [&](int64_t task, int) {
     int64_t n0 = task / across * height, f0 = task % across * length;
     map.ncs(n0, std::min(n0 + height, e.n), f0, std::min(f0 + length, sample), nullptr,
-            {plan.streams(), {}, {}});
+            {plan.streams(), plan.shared(), {}, {}});
   });
 }
 
@@ -71,7 +80,7 @@ void map_nsc(const Plan& plan, Map& map) {
   // One task, without the divisions that say so.
   if (plan.bytes() <= kTile) return map.nsc(0, plan.values(), plan.streams());
   int64_t row = std::max<int64_t>(plan.extent.c * plan.element, 1);
-  int64_t rows = std::max<int64_t>(kTile / row / 8 * 8, 8);
+  int64_t rows = std::max<int64_t>(task_bytes(plan) / row / 8 * 8, 8);
   parallel_for(plan.workers(), ceil_div(plan.values(), rows), [&](int64_t task, int) {
     map.nsc(task * rows, std::min((task + 1) * rows, plan.values()), plan.streams());
   });
@@ -102,13 +111,17 @@ int Plan::workers() const {
 
 bool Plan::beyond_l2() const { return traffic() > l2_bytes() * workers(); }
 
+bool Plan::beyond_l3() const { return traffic() > 8 * l2_bytes() * workers(); }
+
 int64_t Plan::streams() const {
   // Within a last-level cache one stream is as fast or faster, unless it is of neighbouring rows:
-  // to the prefetchers, those of one page are no stream at all.
+  // to the prefetchers, those of one page are no stream at all. AMD's want one everywhere.
   int64_t all = traffic(), workers = this->workers(), caches = l2_bytes() * workers;
-  if (all > 8 * caches) return kStreams;
+  if (all > 8 * caches && !is_amd()) return kStreams;
   return channels_last && (workers > 1 || all > caches) ? kRows : 1;
 }
+
+int64_t Plan::shared() const { return is_amd() || extent.s >= kChunk ? 1 : 4; }
 
 void run_map(const Plan& plan, Map& map) {
   if (plan.channels_last) {
@@ -202,7 +215,7 @@ void ReduceMap::by_tiles(char* areas, double* a, double* b, Reduce& reduce, Map*
     double *tile_a = a + c0 * segments, *tile_b = b + c0 * segments;
     char* area = areas + worker * this->area();
     Packed copied, *packed = nullptr;
-    Walk walk = {tile_streams(plan_), {}, {}};
+    Walk walk = {tile_streams(plan_), plan_.shared(), {}, {}};
     // Only a whole tile is read meanwhile: it has a value for each of this one.
     bool next = c1 + width_ <= e.c;
     if (copies_) {

@@ -30,8 +30,12 @@ struct Plan {
   // Memory that the problem goes through.
   int64_t traffic() const { return std::max(values() * extent.c, whole) * element * arrays; }
   bool beyond_l2() const;
+  // And more than a last-level cache is likely to have for these threads.
+  bool beyond_l3() const;
   // Streams in which to walk through memory side by side.
   int64_t streams() const;
+  // Samples that share what is made ready per channel, in one stream too.
+  int64_t shared() const;
 
   // Threads that are worth waking for this much memory.
   int workers() const;

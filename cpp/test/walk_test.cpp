@@ -6,6 +6,7 @@
 
 #include <cstring>
 #include <random>
+#include <utility>
 #include <vector>
 
 #include "dispatch.h"
@@ -98,20 +99,20 @@ void expect_same(const Part& part, int64_t gap, int dtype, int ahead,
     plain (*bn::kernels_for(bn_scalar, dtype))(a, 1, 0, count);
   });
   for (int isa : isas()) {
-    for (int64_t streams : {1, 2, 3, 4, 8}) {
+    for (auto [streams, shared] : {std::pair{1, 1}, {1, 4}, {2, 1}, {3, 1}, {4, 4}, {8, 4}}) {
       for (bool stream : {false, true}) {
         Arrays got(part, dtype, gap, part.extent.c);
         auto a = make(got, 0, 0, part.extent, got.pitch);
         a.stream = stream;
-        bn::Walk walk = {streams, {}, {}};
+        bn::Walk walk = {streams, shared, {}, {}};
         walk.from[ahead] = {got.c.data(), got.pitch};
         walk.to[ahead] = {(got.*input).data(), got.pitch};
         walked (*bn::kernels_for(isa, dtype))(a, walk, part.n0, part.n1, part.f0, part.f1);
         for (auto v : {&Arrays::out, &Arrays::out2}) {
           EXPECT_TRUE(0 == std::memcmp(got.output(got.*v, 0), expected.output(expected.*v, 0),
                                        (size_t)(part.extent.n * got.pitch * got.size)))
-              << "isa " << isa << " streams " << streams << " stream " << stream << " s "
-              << part.extent.s;
+              << "isa " << isa << " streams " << streams << " shared " << shared << " stream "
+              << stream << " s " << part.extent.s;
         }
         std::vector<char> replaced = expected.*input;
         each_row(part, [&](int64_t n, int64_t, int64_t f, int64_t count) {
@@ -240,6 +241,39 @@ TEST_P(Walks, GradientRows) {
                    [](const bn::Kernels& k) { return k.gradient_nsc[bn_leaky_relu][true][true]; });
 }
 
+// Channels last: sums by two lanes at a time, prefetched or not, as by one.
+TEST_P(Walks, SumsOfRows) {
+  int dtype = GetParam();
+  for (int64_t count : {49, 65, 200, 256, 523}) {
+    for (int64_t c : {5, 32, 47, 100, 600}) {
+      int64_t pitch = c + 3;
+      Extent extent = {count, c, 1};
+      Arrays arrays({{1, 1, count * pitch}, 0, 1, 0, 0}, dtype, 0, c);
+      auto args = gradient_args(arrays, 0, 0, 0, extent, pitch);
+      auto sums = [&](int isa, bn::Rows rows) {
+        std::vector<double> g((size_t)c), all, lanes(bn::kLaneBytes / sizeof(double));
+        args.rows = rows;
+        for (auto kernel : bn::kernels_for(isa, dtype)->sums_nsc) {
+          std::vector<double> dot((size_t)c);
+          kernel(args, 0, c, 0, (count + bn::kChunk - 1) / bn::kChunk, lanes.data(), g.data(),
+                 dot.data());
+          all.insert(all.end(), g.begin(), g.end());
+          all.insert(all.end(), dot.begin(), dot.end());
+        }
+        return all;
+      };
+      auto expected = sums(bn_scalar, {false, false});
+      for (int isa : isas()) {
+        for (bn::Rows rows : {bn::Rows{false, false}, {true, false}, {true, true}}) {
+          EXPECT_EQ(expected, sums(isa, rows))
+              << "isa " << isa << " two lanes " << rows.two_lanes << " fetch " << rows.fetch
+              << " rows " << count << " c " << c;
+        }
+      }
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Types, Walks, ::testing::Values(bn_f32, bn_f64, bn_bf16, bn_f16));
 
 // What is small enough for a cache is not, as a slice of what is not.
@@ -249,7 +283,8 @@ TEST(Plan, SlicesGoThroughMemoryAsTheirWhole) {
   EXPECT_EQ(1, plan.streams());
   plan.whole = int64_t{1} << 32;
   EXPECT_TRUE(plan.beyond_l2());
-  EXPECT_EQ(bn::kStreams, plan.streams());
+  EXPECT_TRUE(plan.beyond_l3());
+  EXPECT_EQ(bn::is_amd() ? bn::kRows : bn::kStreams, plan.streams());
 }
 
 }  // namespace

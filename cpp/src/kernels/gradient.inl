@@ -78,12 +78,17 @@ void sums_nsc(const Gradient& a, int64_t c0, int64_t c1, int64_t q0, int64_t q1,
       auto channel = [&](const void* values, int64_t c, auto count) BN_ALWAYS {
         return of_x(act) ? load((const E*)values + strip + c, count, zero) : zero;
       };
-      auto add = [&](int64_t row, int64_t c, auto count, Sums<E>& s) {
+      auto add = [&](int64_t row, int64_t c, auto count, Sums<E>& s, int64_t ahead) {
         Vec<E> mean = load(means + c, count, zero), low = load(lows + c, count, zero);
         Vec<E> centered = (load(x + row * a.x.pitch + c, count, zero) - mean) - low;
         Vec<E> scale = channel(a.scale, c, count), bias = channel(a.bias, c, count);
         const S* dy_row = dy + row * a.dy.pitch + c;
         const S* y_row = of_y(act) ? y + row * a.y.pitch + c : dy_row;
+        if (ahead != 0) {
+          prefetch(dy_row + ahead * a.dy.pitch);
+          prefetch(x + (row + ahead) * a.x.pitch + c);
+          if (of_y(act)) prefetch(y_row + ahead * a.y.pitch);
+        }
         Vec<E> gi = masked<S, act>(dy_row, y_row, count, slope, centered, scale, bias);
         s.a = s.a + gi;
         s.b = fma(gi, centered, s.b);
@@ -98,7 +103,7 @@ void sums_nsc(const Gradient& a, int64_t c0, int64_t c1, int64_t q0, int64_t q1,
         store(g_c, count, g_q);
         store(dot_c, count, dot_q);
       };
-      reduce_rows<E>(n, width, (E*)lanes, add, sink);
+      reduce_rows<E>(n, width, (E*)lanes, a.rows, add, sink);
     }
   }
 }
@@ -182,7 +187,7 @@ void gradient_ncs(const Gradient& args, const Walk& given, int64_t n0, int64_t n
     Vec<E> dx = dx_of<training>(g, centered, c.v[0], c.v[3], c.v[4]);
     put(a.stream, (S*)a.dx.p + n * a.dx.pitch + f, count, dx);
   };
-  for_runs<S>(walk.streams, a.extent.s, a.dx, a.stream, n0, n1, f0, f1, channel, row);
+  for_runs<S>(walk, a.extent.s, a.dx, a.stream, n0, n1, f0, f1, channel, row);
   if (a.stream) fence();
 }
 

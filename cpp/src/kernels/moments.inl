@@ -146,7 +146,7 @@ void moments_nsc(const Extent& e, Data x, int64_t c0, int64_t c1, int64_t q0, in
       for_lanes(width, [&](int64_t c, auto count) {
         store(shift + c, head_mean(rows + c, pitch, n, count));
       });
-      auto add = [&](int64_t row, int64_t c, auto count, Sums<E>& s) {
+      auto add = [&](int64_t row, int64_t c, auto count, Sums<E>& s, int64_t) {
         Vec<E> k = load(shift + c);
         Vec<E> d = load(rows + row * pitch + c, count, k) - k;
         s.a = s.a + d;
@@ -178,7 +178,7 @@ void moments_nsc(const Extent& e, Data x, int64_t c0, int64_t c1, int64_t q0, in
         store(mean_s + c, count, mean_q);
         store(m2_s + c, count, m2_q);
       };
-      reduce_rows<E>(n, width, (E*)lanes, add, sink);
+      reduce_rows<E>(n, width, (E*)lanes, {}, add, sink);
     }
   }
 }

@@ -30,7 +30,7 @@ void normalize_ncs(const Normalize& args, const Walk& given, int64_t n0, int64_t
     }
     put(a.stream, (S*)a.y.p + n * a.y.pitch + f, count, activate<act>(t, slope));
   };
-  for_runs<S>(walk.streams, a.extent.s, a.y, a.stream, n0, n1, f0, f1, channel, row);
+  for_runs<S>(walk, a.extent.s, a.y, a.stream, n0, n1, f0, f1, channel, row);
   if (a.stream) fence();
 }
 

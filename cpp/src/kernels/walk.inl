@@ -202,15 +202,14 @@ BN_INLINE void together(Runs<Values>& runs, int64_t s, At channel, Row row) {
 // fewer at the end and, where y is to be streamed, before its first line. Several samples, or parts
 // of one, are taken side by side; samples whose lines begin alike share what is made ready.
 template <class S, class At, class Row>
-BN_INLINE void for_runs(int64_t streams, int64_t s, Out y, bool past, int64_t n0, int64_t n1,
+BN_INLINE void for_runs(const Walk& walk, int64_t s, Out y, bool past, int64_t n0, int64_t n1,
                         int64_t f0, int64_t f1, At channel, Row row) {
   constexpr int64_t kLeast = 256;  // values that are worth a run
   constexpr int64_t line = kLine<S>;
   int64_t samples = n1 - n0, length = f1 - f0;
   bool alike = !past || y.pitch % line == 0;
-  // In one stream sharing is worth it only where rows are short.
-  int64_t rows = alike ? min(samples, streams == 1 && s < kChunk ? 4 : streams) : 1;
-  int64_t wanted = max(streams / rows, 1), groups = (samples + rows - 1) / rows;
+  int64_t rows = alike ? min(samples, max(walk.streams, walk.shared)) : 1;
+  int64_t wanted = max(walk.streams / rows, 1), groups = (samples + rows - 1) / rows;
   int64_t parts = max(min(wanted / groups, length / kLeast), 1);
   int64_t part = (length / parts + line - 1) / line * line;
   Runs<decltype(channel(0))> runs;
