@@ -166,6 +166,11 @@ KernelMap<Gradient> map_of(const Call& call, const Gradient& args, bool training
   return {args, k.gradient_ncs[mask][training][residual], k.gradient_nsc[mask][training][residual]};
 }
 
+// Channels last: rows of a lane that are summed before the next lane's, in so many arrays. All of a
+// chunk, but for AMD's as many as fit the 8 ways of a set of the L1: rows at a power of two from
+// each other share one (docs/performance.md, lesson 27).
+int64_t lane_rows(int arrays) { return is_amd() ? 8 / arrays : kChunk / 16; }
+
 class MomentsReduce : public Reduce {
  public:
   virtual ~MomentsReduce() = default;
@@ -183,7 +188,7 @@ class MomentsReduce : public Reduce {
   }
   void nsc(int64_t c0, int64_t c1, int64_t q0, int64_t q1, void* lanes, double* a,
            double* b) override {
-    call_.kernels->moments_nsc(call_.plan.extent, x_, c0, c1, q0, q1, lanes, a, b);
+    call_.kernels->moments_nsc(call_.plan.extent, x_, c0, c1, q0, q1, lanes, lane_rows(1), a, b);
   }
   void merge(int64_t width, int64_t channels, int64_t segments, double* a, double* b) override {
     call_.kernels->merge_moments(width, channels, segments,
@@ -225,9 +230,9 @@ class SumsReduce : public Reduce {
   }
   void nsc(int64_t c0, int64_t c1, int64_t q0, int64_t q1, void* lanes, double* a,
            double* b) override {
-    Gradient args = args_;
-    args.rows = {is_amd(), call_.plan.beyond_l2()};
-    call_.kernels->sums_nsc[mask_of(call_, args_)](args, c0, c1, q0, q1, lanes, a, b);
+    Data arrays[3];
+    call_.kernels->sums_nsc[mask_of(call_, args_)](args_, c0, c1, q0, q1, lanes,
+                                                   lane_rows(inputs(arrays)), a, b);
   }
   void merge(int64_t width, int64_t channels, int64_t segments, double* a, double* b) override {
     call_.kernels->merge_sums(width, channels, segments, a, b);

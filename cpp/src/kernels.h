@@ -35,14 +35,6 @@ struct Walk {
   Out to[3];
 };
 
-// Channels last: how sums go through rows, of which a lane has every 16th. AMD's L1 of 8 ways holds
-// too few rows at a power of two from each other, and its prefetchers do not follow two arrays of
-// them (docs/performance.md, lesson 27).
-struct Rows {
-  bool two_lanes = false;  // at a time, not one: half the lines that share sets
-  bool fetch = false;      // and the rows of the next two are prefetched
-};
-
 // y = act((x - mean - mean_low) * scale + bias + residual); per-channel arrays hold all channels.
 struct Normalize {
   Extent extent;
@@ -62,7 +54,6 @@ struct Gradient {
   const void *mean, *mean_low, *scale, *bias, *c1, *c2;
   double slope;
   bool stream;
-  Rows rows;
 };
 
 // What a training forward makes of a channel's moments. Elements of E; any output but mean,
@@ -96,8 +87,10 @@ struct Kernels {
   // to the channel's first value) and m2[c - c0].
   void (*moments_ncs)(const Extent&, Data x, int64_t c0, int64_t c1, int64_t q0, int64_t q1,
                       double* mean, double* m2);
+  // Channels last: lanes is room for kLaneBytes; lane_rows of the rows of each lane are summed
+  // before those of the next one. No bit depends on it.
   void (*moments_nsc)(const Extent&, Data x, int64_t c0, int64_t c1, int64_t q0, int64_t q1,
-                      void* lanes, double* mean, double* m2);
+                      void* lanes, int64_t lane_rows, double* mean, double* m2);
 
   // Merges segments [1, p) of `segment` values into segment 0, for `count` channels; segment i of
   // channel c is at [i * width + c].
@@ -124,7 +117,7 @@ struct Kernels {
   void (*sums_ncs[5])(const Gradient&, int64_t c0, int64_t c1, int64_t q0, int64_t q1, double* g,
                       double* dot);
   void (*sums_nsc[5])(const Gradient&, int64_t c0, int64_t c1, int64_t q0, int64_t q1, void* lanes,
-                      double* g, double* dot);
+                      int64_t lane_rows, double* g, double* dot);
   // Adds segments [1, p) to segment 0.
   void (*merge_sums)(int64_t width, int64_t count, int64_t p, double* g, double* dot);
   void (*finish_gradient)(const FinishGradient&, int64_t c0, int64_t c1, const double* g,

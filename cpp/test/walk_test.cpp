@@ -241,7 +241,7 @@ TEST_P(Walks, GradientRows) {
                    [](const bn::Kernels& k) { return k.gradient_nsc[bn_leaky_relu][true][true]; });
 }
 
-// Channels last: sums by two lanes at a time, prefetched or not, as by one.
+// Channels last: sums with some rows of every lane at a time, as with all of a lane.
 TEST_P(Walks, SumsOfRows) {
   int dtype = GetParam();
   for (int64_t count : {49, 65, 200, 256, 523}) {
@@ -250,24 +250,21 @@ TEST_P(Walks, SumsOfRows) {
       Extent extent = {count, c, 1};
       Arrays arrays({{1, 1, count * pitch}, 0, 1, 0, 0}, dtype, 0, c);
       auto args = gradient_args(arrays, 0, 0, 0, extent, pitch);
-      auto sums = [&](int isa, bn::Rows rows) {
-        std::vector<double> g((size_t)c), all, lanes(bn::kLaneBytes / sizeof(double));
-        args.rows = rows;
+      auto sums = [&](int isa, int64_t lane_rows) {
+        std::vector<double> g((size_t)c), dot(g), all, lanes(bn::kLaneBytes / sizeof(double));
         for (auto kernel : bn::kernels_for(isa, dtype)->sums_nsc) {
-          std::vector<double> dot((size_t)c);
-          kernel(args, 0, c, 0, (count + bn::kChunk - 1) / bn::kChunk, lanes.data(), g.data(),
-                 dot.data());
+          kernel(args, 0, c, 0, (count + bn::kChunk - 1) / bn::kChunk, lanes.data(), lane_rows,
+                 g.data(), dot.data());
           all.insert(all.end(), g.begin(), g.end());
           all.insert(all.end(), dot.begin(), dot.end());
         }
         return all;
       };
-      auto expected = sums(bn_scalar, {false, false});
+      auto expected = sums(bn_scalar, 16);
       for (int isa : isas()) {
-        for (bn::Rows rows : {bn::Rows{false, false}, {true, false}, {true, true}}) {
-          EXPECT_EQ(expected, sums(isa, rows))
-              << "isa " << isa << " two lanes " << rows.two_lanes << " fetch " << rows.fetch
-              << " rows " << count << " c " << c;
+        for (int64_t lane_rows : {1, 2, 4, 8, 16}) {
+          EXPECT_EQ(expected, sums(isa, lane_rows))
+              << "isa " << isa << " lane rows " << lane_rows << " rows " << count << " c " << c;
         }
       }
     }

@@ -70,76 +70,59 @@ BN_INLINE Sums<E> reduce_run(N n, Add add) {
   return sums;
 }
 
-// So many lanes, as a constant.
-template <int lanes>
-struct Lanes {
-  static constexpr int count = lanes;
-};
-
-// Channels last: the n values of a chunk are rows of width channels. add(row, c, count, sums,
-// ahead) adds the terms of a row's channels c, c + 1, ... and prefetches the row `ahead` of it, if
-// not 0; sink(c, count, sums) takes the chunk's sums of these channels. Lanes are summed over whole
-// rows, not channel by channel, so that memory is read in streams; the sums of 16 lanes wait in
-// `lanes`, which stays in cache. Rows says how they are gone through.
+// Channels last: the n values of a chunk are rows of width channels. add(row, c, count, sums) adds
+// the terms of a row's channels c, c + 1, ...; sink(c, count, sums) takes the chunk's sums of these
+// channels. Lanes are summed over whole rows, not channel by channel, so that memory is read in
+// streams, lane_rows rows of each lane at a time; the sums of 16 lanes wait in `lanes`, which stays
+// in cache. Callers tell the first chunk from the rest by !=: by < GCC splits their loops and has
+// all of this twice.
 template <class E, class Add, class Sink>
-BN_INLINE void reduce_rows(int64_t n, int64_t width, E* lanes, Rows rows, Add add, Sink sink) {
+BN_INLINE void reduce_rows(int64_t n, int64_t width, E* lanes, int64_t lane_rows, Add add,
+                           Sink sink) {
   constexpr int64_t kLane = 2 * kStrip;
-  auto lane = [&](int64_t l, int64_t c, auto count) BN_ALWAYS {
-    Sums<E> sums = {splat(E(0)), splat(E(0))};
-    for (int64_t row = l; row < n; row += 16) add(row, c, count, sums, 0);
+  const Sums<E> none = {splat(E(0)), splat(E(0))};
+  auto add_rows = [&](int64_t first, int64_t end, int64_t c, auto count, Sums<E> sums) BN_ALWAYS {
+    for (int64_t row = first; row < end; row += 16) add(row, c, count, sums);
     return sums;
   };
   int64_t c0 = 0;
   if (n <= 64) {
     // So few rows are in cache anyway, and their lanes stay in registers.
     for (; c0 + 16 <= width; c0 += 16) {
-      sink(c0, All{}, fold_lanes<0, 1>([&](int64_t l) { return lane(l, c0, All{}); }));
+      sink(c0, All{}, fold_lanes<0, 1>([&](int64_t l) { return add_rows(l, n, c0, All{}, none); }));
     }
     if (c0 == width) return;
   }
+  auto kept = [&](int64_t l, int64_t i) BN_ALWAYS {
+    return Sums<E>{load(lanes + l * kLane + i), load(lanes + l * kLane + kStrip + i)};
+  };
   auto keep = [&](int64_t l, int64_t i, Sums<E> sums) BN_ALWAYS {
     store(lanes + l * kLane + i, sums.a);
     store(lanes + l * kLane + kStrip + i, sums.b);
   };
-  // 32 channels at a time: what is not spent on addresses is spent on lines of memory
-  // (docs/performance.md, lesson 21).
-  const int64_t pairs = (width - c0) / 32 * 32;
-  auto sum_pairs = [&](int64_t l, auto at_once, int64_t ahead) BN_ALWAYS {
-    constexpr int count = decltype(at_once)::count;
-    for (int64_t i = 0; i < pairs; i += 32) {
-      Sums<E> sums[count], more[count];
-      for (int k = 0; k < count; k++) sums[k] = more[k] = {splat(E(0)), splat(E(0))};
-      for (int64_t row = l; row < n; row += 16) {
-#pragma GCC unroll 2
-        for (int k = 0; k < count; k++) {
-          if (k > 0 && row + k == n) break;
-          add(row + k, c0 + i, All{}, sums[k], ahead);
-          add(row + k, c0 + i + 16, All{}, more[k], ahead);
+  for (int64_t r = 0, end; r < n; r = end) {
+    end = min(r + 16 * lane_rows, n);
+    for (int64_t l = 0; l < 16; l++) {
+      auto begun = [&](int64_t i) BN_ALWAYS { return r == 0 ? none : kept(l, i); };
+      // 32 channels at a time: what is not spent on addresses is spent on lines of memory
+      // (docs/performance.md, lesson 21).
+      int64_t pairs = (width - c0) / 32 * 32;
+      for (int64_t i = 0; i < pairs; i += 32) {
+        Sums<E> sums = begun(i), more = begun(i + 16);
+        for (int64_t row = r + l; row < end; row += 16) {
+          add(row, c0 + i, All{}, sums);
+          add(row, c0 + i + 16, All{}, more);
         }
+        keep(l, i, sums);
+        keep(l, i + 16, more);
       }
-      for (int k = 0; k < count; k++) {
-        keep(l + k, i, sums[k]);
-        keep(l + k, i + 16, more[k]);
-      }
-    }
-  };
-  for (int64_t l = 0, next; l < 16; l = next) {
-    next = l + (rows.two_lanes ? 2 : 1);
-    if (rows.two_lanes) {
-      // The rows that are summed next; after the last lanes, the first ones of the next chunk.
-      sum_pairs(l, Lanes<2>(), !rows.fetch ? 0 : next < 16 ? 2 : kChunk - l);
-    } else {
-      sum_pairs(l, Lanes<1>(), 0);
-    }
-    for (int64_t k = l; k < next; k++) {
-      for_lanes(width - c0 - pairs,
-                [&](int64_t i, auto count) { keep(k, pairs + i, lane(k, c0 + pairs + i, count)); });
+      for_lanes(width - c0 - pairs, [&](int64_t i, auto count) {
+        keep(l, pairs + i, add_rows(r + l, end, c0 + pairs + i, count, begun(pairs + i)));
+      });
     }
   }
   for_lanes(width - c0, [&](int64_t i, auto count) {
-    sink(c0 + i, count, fold_lanes<0, 1>([&](int64_t l) {
-           return Sums<E>{load(lanes + l * kLane + i), load(lanes + l * kLane + kStrip + i)};
-         }));
+    sink(c0 + i, count, fold_lanes<0, 1>([&](int64_t l) { return kept(l, i); }));
   });
 }
 

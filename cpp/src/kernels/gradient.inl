@@ -64,7 +64,7 @@ void sums_ncs(const Gradient& a, int64_t c0, int64_t c1, int64_t q0, int64_t q1,
 
 template <class S, int act>
 void sums_nsc(const Gradient& a, int64_t c0, int64_t c1, int64_t q0, int64_t q1, void* lanes,
-              double* g, double* dot) {
+              int64_t lane_rows, double* g, double* dot) {
   using E = Element<S>;
   Vec<E> zero = splat(E(0)), slope = splat((E)a.slope);
   for (int64_t q = q0; q < q1; q++) {
@@ -78,17 +78,12 @@ void sums_nsc(const Gradient& a, int64_t c0, int64_t c1, int64_t q0, int64_t q1,
       auto channel = [&](const void* values, int64_t c, auto count) BN_ALWAYS {
         return of_x(act) ? load((const E*)values + strip + c, count, zero) : zero;
       };
-      auto add = [&](int64_t row, int64_t c, auto count, Sums<E>& s, int64_t ahead) {
+      auto add = [&](int64_t row, int64_t c, auto count, Sums<E>& s) {
         Vec<E> mean = load(means + c, count, zero), low = load(lows + c, count, zero);
         Vec<E> centered = (load(x + row * a.x.pitch + c, count, zero) - mean) - low;
         Vec<E> scale = channel(a.scale, c, count), bias = channel(a.bias, c, count);
         const S* dy_row = dy + row * a.dy.pitch + c;
         const S* y_row = of_y(act) ? y + row * a.y.pitch + c : dy_row;
-        if (ahead != 0) {
-          prefetch(dy_row + ahead * a.dy.pitch);
-          prefetch(x + (row + ahead) * a.x.pitch + c);
-          if (of_y(act)) prefetch(y_row + ahead * a.y.pitch);
-        }
         Vec<E> gi = masked<S, act>(dy_row, y_row, count, slope, centered, scale, bias);
         s.a = s.a + gi;
         s.b = fma(gi, centered, s.b);
@@ -96,14 +91,14 @@ void sums_nsc(const Gradient& a, int64_t c0, int64_t c1, int64_t q0, int64_t q1,
       auto sink = [&](int64_t c, auto count, Sums<E> s) {
         double *g_c = g + (strip - c0) + c, *dot_c = dot + (strip - c0) + c;
         Vec<double> g_q = widen(s.a), dot_q = widen(s.b);
-        if (q > q0) {
+        if (q != q0) {
           g_q = load(g_c, count, splat(0.0)) + g_q;
           dot_q = load(dot_c, count, splat(0.0)) + dot_q;
         }
         store(g_c, count, g_q);
         store(dot_c, count, dot_q);
       };
-      reduce_rows<E>(n, width, (E*)lanes, a.rows, add, sink);
+      reduce_rows<E>(n, width, (E*)lanes, lane_rows, add, sink);
     }
   }
 }

@@ -133,7 +133,7 @@ BN_INLINE Vec<Element<S>> head_mean(const S* p, int64_t pitch, int64_t n, Count 
 
 template <class S>
 void moments_nsc(const Extent& e, Data x, int64_t c0, int64_t c1, int64_t q0, int64_t q1,
-                 void* lanes, double* mean, double* m2) {
+                 void* lanes, int64_t lane_rows, double* mean, double* m2) {
   using E = Element<S>;
   Vec<E> zero = splat(E(0));
   E shift[kStrip];
@@ -146,7 +146,7 @@ void moments_nsc(const Extent& e, Data x, int64_t c0, int64_t c1, int64_t q0, in
       for_lanes(width, [&](int64_t c, auto count) {
         store(shift + c, head_mean(rows + c, pitch, n, count));
       });
-      auto add = [&](int64_t row, int64_t c, auto count, Sums<E>& s, int64_t) {
+      auto add = [&](int64_t row, int64_t c, auto count, Sums<E>& s) {
         Vec<E> k = load(shift + c);
         Vec<E> d = load(rows + row * pitch + c, count, k) - k;
         s.a = s.a + d;
@@ -168,7 +168,7 @@ void moments_nsc(const Extent& e, Data x, int64_t c0, int64_t c1, int64_t q0, in
           mean_q = load(mean_l);
           m2_q = load(m2_l);
         }
-        if (q > q0) {
+        if (q != q0) {
           Vec<double> mean_c = load(mean_s + c, count, splat(0.0));
           Vec<double> m2_c = load(m2_s + c, count, splat(0.0));
           merge((double)((q - q0) * kChunk), &mean_c, &m2_c, (double)n, mean_q, m2_q);
@@ -178,7 +178,7 @@ void moments_nsc(const Extent& e, Data x, int64_t c0, int64_t c1, int64_t q0, in
         store(mean_s + c, count, mean_q);
         store(m2_s + c, count, m2_q);
       };
-      reduce_rows<E>(n, width, (E*)lanes, {}, add, sink);
+      reduce_rows<E>(n, width, (E*)lanes, lane_rows, add, sink);
     }
   }
 }
