@@ -86,8 +86,9 @@ BN_INLINE void reduce_rows(int64_t n, int64_t width, E* lanes, int64_t lane_rows
     return sums;
   };
   int64_t c0 = 0;
-  if (n <= 64) {
-    // So few rows are in cache anyway, and their lanes stay in registers.
+  // So few rows are in cache anyway, and their lanes stay in registers; but not long rows, where
+  // the cache has few ways.
+  if (n <= 64 && (width < kStrip || lane_rows == kChunk / 16)) {
     for (; c0 + 16 <= width; c0 += 16) {
       sink(c0, All{}, fold_lanes<0, 1>([&](int64_t l) { return add_rows(l, n, c0, All{}, none); }));
     }
