@@ -140,7 +140,10 @@ ReduceMap::ReduceMap(const Plan& plan, const Reduce& reduce, bool maps)
   int64_t cache = l2_bytes() * 7 / 8, tile = plan.values() * width_ * plan.element * inputs_;
   // Only what is read again is worth keeping.
   if (!maps || !plan.beyond_l2()) return;
-  if (crowds(plan, width_, input_, inputs_)) {
+  // What crowding drives out of AMD's L2 is in its L3, near enough that a copy costs more; but for
+  // 16-bit elements (docs/performance.md, lesson 27).
+  bool near = is_amd() && plan.element > 2;
+  if (!near && crowds(plan, width_, input_, inputs_)) {
     // Copied side by side, where the rows themselves do not stay in cache. While they are read they
     // are in cache too.
     copies_ = tile * 2 <= cache;
