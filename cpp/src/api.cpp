@@ -11,6 +11,7 @@
 #include "parallel.h"
 #include "schedule.h"
 #include "stores.h"
+#include "tuning.h"
 #include "workspace.h"
 
 namespace bn {
@@ -166,10 +167,11 @@ KernelMap<Gradient> map_of(const Call& call, const Gradient& args, bool training
   return {args, k.gradient_ncs[mask][training][residual], k.gradient_nsc[mask][training][residual]};
 }
 
-// Channels last: rows of a lane that are summed before the next lane's, in so many arrays. All of a
-// chunk, but for AMD's as many as fit the 8 ways of a set of the L1: rows at a power of two from
-// each other share one (docs/performance.md, lesson 27).
-int64_t lane_rows(int arrays) { return is_amd() ? 8 / arrays : kChunk / 16; }
+// Channels last: rows of a lane that are summed before the next lane's, in so many arrays. Rows at
+// a power of two from each other share a set of the L1.
+int64_t lane_rows(int arrays) {
+  return std::min<int64_t>(tuning().alike_lines / arrays, kChunk / 16);
+}
 
 class MomentsReduce : public Reduce {
  public:

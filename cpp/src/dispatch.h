@@ -29,8 +29,7 @@ const Kernels* kernels_for(int isa, int dtype);
 // Bytes of a core's L2; a guess where the system does not say.
 int64_t l2_bytes();
 
-// Whether the CPU is AMD's, whose prefetchers and 8-way L1 want memory walked differently
-// (docs/performance.md, lesson 27). No bit of a result depends on it.
+// Whether AMD made the CPU.
 bool is_amd();
 
 }  // namespace bn

@@ -6,31 +6,30 @@
 
 #include "dispatch.h"
 #include "parallel.h"
+#include "tuning.h"
 
 namespace bn {
 namespace {
 
 constexpr int64_t kWorthAThread = 128 << 10;  // bytes that one more thread should have to itself
-constexpr int64_t kTile = 64 << 10;           // bytes of one array in a task: a fraction of any L2
+constexpr int64_t kTile = 64 << 10;           // bytes of one array in a small task
 constexpr int64_t kPage = 4 << 10;
 constexpr int64_t kLanes = 16;
 constexpr int64_t kLine = 32;  // of the shortest elements
 
-// Streams in which a tile is written, while the next is read besides: more where rows are so short
-// that it pays to share what is made ready per channel (of 56x56, 8 take 1.2 times as long as 4).
-// AMD's wants a few streams of tiles, and of rows that short one.
+// Streams in which a tile is written, while the next is read besides: other ones where rows are so
+// short that it matters how what is made ready per channel is shared.
 int64_t tile_streams(const Plan& plan) {
+  const Tuning& t = tuning();
   if (!plan.beyond_l3()) return 1;
-  if (is_amd()) return plan.extent.s < kChunk / 2 ? 1 : 4;
-  return plan.extent.s < kChunk ? kStreams : 4;
+  return plan.extent.s < t.short_row ? t.short_streams : t.long_streams;
 }
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// Bytes of one array in a task of a pass over all of memory. AMD's prefetchers take a while to
-// follow a stream, which should then be a long one, if there are enough for all workers.
+// Bytes of one array in a task of a pass over all of memory.
 int64_t task_bytes(const Plan& plan) {
-  return is_amd() && plan.bytes() > 32 * kTile * plan.workers() ? 4 * kTile : kTile;
+  return plan.bytes() > 32 * kTile * plan.workers() ? tuning().task : kTile;
 }
 
 // Channels per task of a reduction, when there are too few segments to go round.
@@ -115,13 +114,13 @@ bool Plan::beyond_l3() const { return traffic() > 8 * l2_bytes() * workers(); }
 
 int64_t Plan::streams() const {
   // Within a last-level cache one stream is as fast or faster, unless it is of neighbouring rows:
-  // to the prefetchers, those of one page are no stream at all. AMD's want one everywhere.
+  // to the prefetchers, those of one page are no stream at all.
   int64_t all = traffic(), workers = this->workers(), caches = l2_bytes() * workers;
-  if (all > 8 * caches && !is_amd()) return kStreams;
+  if (all > 8 * caches) return channels_last ? tuning().row_streams : tuning().streams;
   return channels_last && (workers > 1 || all > caches) ? kRows : 1;
 }
 
-int64_t Plan::shared() const { return is_amd() || extent.s >= kChunk ? 1 : 4; }
+int64_t Plan::shared() const { return extent.s < kChunk ? tuning().shared : 1; }
 
 void run_map(const Plan& plan, Map& map) {
   if (plan.channels_last) {
@@ -140,10 +139,8 @@ ReduceMap::ReduceMap(const Plan& plan, const Reduce& reduce, bool maps)
   int64_t cache = l2_bytes() * 7 / 8, tile = plan.values() * width_ * plan.element * inputs_;
   // Only what is read again is worth keeping.
   if (!maps || !plan.beyond_l2()) return;
-  // What crowding drives out of AMD's L2 is in its L3, near enough that a copy costs more; but for
-  // 16-bit elements (docs/performance.md, lesson 27).
-  bool near = is_amd() && plan.element > 2;
-  if (!near && crowds(plan, width_, input_, inputs_)) {
+  bool may_copy = tuning().copies || plan.element == 2;
+  if (may_copy && crowds(plan, width_, input_, inputs_)) {
     // Copied side by side, where the rows themselves do not stay in cache. While they are read they
     // are in cache too.
     copies_ = tile * 2 <= cache;

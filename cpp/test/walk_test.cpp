@@ -12,6 +12,7 @@
 #include "dispatch.h"
 #include "problem.h"
 #include "schedule.h"
+#include "tuning.h"
 
 namespace {
 
@@ -281,7 +282,7 @@ TEST(Plan, SlicesGoThroughMemoryAsTheirWhole) {
   plan.whole = int64_t{1} << 32;
   EXPECT_TRUE(plan.beyond_l2());
   EXPECT_TRUE(plan.beyond_l3());
-  EXPECT_EQ(bn::is_amd() ? bn::kRows : bn::kStreams, plan.streams());
+  EXPECT_EQ(bn::tuning().row_streams, plan.streams());
 }
 
 }  // namespace

@@ -1,0 +1,32 @@
+#include "tuning.h"
+
+#include "dispatch.h"
+
+namespace bn {
+namespace {
+
+// Zen 4, whose L1 has 8 ways: streams drive out each other's lines, and a short one ends before the
+// prefetchers follow it. What crowding drives out of the L2 the L3 gives back.
+constexpr Tuning amd() {
+  Tuning t;
+  t.streams = 1;
+  t.row_streams = kRows;
+  t.task = 256 << 10;
+  t.shared = 1;
+  t.short_row = kChunk / 2;
+  t.short_streams = 1;
+  t.copies = false;
+  t.alike_lines = 8;
+  return t;
+}
+
+constexpr Tuning kUsual, kAmd = amd();
+
+}  // namespace
+
+const Tuning& tuning() {
+  static const Tuning& of_this_cpu = is_amd() ? kAmd : kUsual;
+  return of_this_cpu;
+}
+
+}  // namespace bn
