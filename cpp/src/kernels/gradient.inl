@@ -6,13 +6,14 @@ enum { kReluOfX = 3, kLeakyOfX = 4 };
 constexpr bool of_x(int act) { return act >= kReluOfX; }
 constexpr bool of_y(int act) { return act == kRelu || act == kLeaky; }
 
-// The largest value that is stored as 0: half of the least positive one, a tie.
+// The largest value that is stored as 0: half of the least positive one, a tie. Inline, because
+// Clang 14 else has a symbol of it in every object.
 template <class S>
-constexpr Element<S> kStoredAsZero = 0;
+inline constexpr Element<S> kStoredAsZero = 0;
 template <>
-constexpr float kStoredAsZero<bn::Bf16> = 0x1p-134f;
+inline constexpr float kStoredAsZero<bn::Bf16> = 0x1p-134f;
 template <>
-constexpr float kStoredAsZero<bn::F16> = 0x1p-25f;
+inline constexpr float kStoredAsZero<bn::F16> = 0x1p-25f;
 
 // g: dy where the activation passed it on, by the sign of y, or of what y was computed from.
 template <class S, int act, class Count>
