@@ -23,12 +23,6 @@ struct Cpuid {
   }
 };
 
-bool detect_amd() {
-  Cpuid vendor(0, 0);
-  // "AuthenticAMD".
-  return vendor.b == 0x68747541 && vendor.d == 0x69746e65 && vendor.c == 0x444d4163;
-}
-
 // XCR0: the register states that the operating system saves.
 unsigned saved_states() {
   unsigned low, high;
@@ -45,12 +39,10 @@ int detect() {
 #elif defined(__aarch64__)
 
 int detect() { return bn_neon; }
-bool detect_amd() { return false; }
 
 #else
 
 int detect() { return bn_scalar; }
-bool detect_amd() { return false; }
 
 #endif
 
@@ -118,8 +110,13 @@ int64_t l2_bytes() {
 }
 
 bool is_amd() {
-  static const bool amd = detect_amd();
-  return amd;
+#if defined(__x86_64__)
+  Cpuid vendor(0, 0);
+  // "AuthenticAMD".
+  return vendor.b == 0x68747541 && vendor.d == 0x69746e65 && vendor.c == 0x444d4163;
+#else
+  return false;
+#endif
 }
 
 }  // namespace bn
