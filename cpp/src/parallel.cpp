@@ -11,6 +11,10 @@
 #if defined(_OPENMP)
 #include <omp.h>
 #endif
+#if defined(__linux__)
+#include <pthread.h>
+#include <sched.h>
+#endif
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -28,6 +32,42 @@ void pause() {
   __asm__ volatile("yield");
 #endif
 }
+
+// Wakes a thread elsewhere than on the waker's core. Linux takes an idle core of a virtual machine
+// for one that its host has taken away, wakes the thread on the core of who wakes it, and needs
+// milliseconds to see that another is free: two threads are then slower than one
+// (docs/performance.md, lesson 28).
+class Apart {
+ public:
+  // By the waker, while the thread sleeps.
+  void keep(std::thread::native_handle_type thread) {
+#if defined(__linux__)
+    if (kept_) return;  // woken already, and on its way
+    cpu_set_t others;
+    int core = sched_getcpu();
+    if (core < 0 || pthread_getaffinity_np(thread, sizeof all_, &all_) != 0) return;
+    others = all_;
+    CPU_CLR(core, &others);
+    kept_ = CPU_COUNT(&others) > 0 && pthread_setaffinity_np(thread, sizeof others, &others) == 0;
+#else
+    (void)thread;
+#endif
+  }
+
+  // By the thread, when it is awake.
+  void release() {
+#if defined(__linux__)
+    if (kept_) pthread_setaffinity_np(pthread_self(), sizeof all_, &all_);
+    kept_ = false;
+#endif
+  }
+
+#if defined(__linux__)
+ private:
+  cpu_set_t all_;
+  bool kept_ = false;
+#endif
+};
 
 // Tasks of one worker, which others may take from when theirs are done.
 struct alignas(64) Range {
@@ -84,7 +124,9 @@ class Team {
 
   bool start() {
     try {
-      std::thread([this] { lead(); }).detach();
+      std::thread leader([this] { lead(); });
+      leader_ = leader.native_handle();
+      leader.detach();
     } catch (const std::system_error&) {
       return false;
     }
@@ -97,7 +139,10 @@ class Team {
     state_.store(number_ | kOpen, std::memory_order_seq_cst);
     if (asleep_.load(std::memory_order_seq_cst)) {
       std::lock_guard<std::mutex> lock(mutex_);
-      wake_.notify_one();
+      if (asleep_.load(std::memory_order_relaxed)) {
+        apart_.keep(leader_);
+        wake_.notify_one();
+      }
     }
   }
 
@@ -139,15 +184,18 @@ class Team {
     asleep_.store(true, std::memory_order_seq_cst);
     wake_.wait(lock, fresh);
     asleep_.store(false, std::memory_order_relaxed);
+    apart_.release();
     return seen;
   }
 
   std::atomic_flag busy_ = ATOMIC_FLAG_INIT;
   bool started_ = false;
+  std::thread::native_handle_type leader_{};
   std::atomic<uint64_t> state_{0};
   uint64_t number_ = 0;
   std::atomic<bool> asleep_{false};
   std::mutex mutex_;
+  Apart apart_;  // guarded by mutex_
   std::condition_variable wake_;
   Job job_;
 };

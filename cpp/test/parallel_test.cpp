@@ -3,6 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -60,6 +64,35 @@ TEST(Parallel, CallersCountEachOther) {
 }
 
 #if defined(__linux__)
+TEST(Parallel, TheTeamWakesApartFromItsCaller) {
+  cpu_set_t mine;
+  ASSERT_EQ(0, sched_getaffinity(0, sizeof mine, &mine));
+  if (CPU_COUNT(&mine) < 2) GTEST_SKIP() << "needs two cores";
+  int joined = 0, beside = 0;
+  for (int rest = 0; rest < 400 && joined < 40; rest++) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(3));  // the team is asleep by then
+    const int callers = sched_getcpu();
+    std::atomic<int> teams{-1};
+    bool everywhere = true;
+    bn::parallel_for(2, 2, [&](int64_t, int worker) {
+      if (worker == 1) {
+        cpu_set_t its;
+        everywhere = sched_getaffinity(0, sizeof its, &its) == 0 && CPU_EQUAL(&its, &mine);
+        teams = sched_getcpu();
+      }
+      const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(20);
+      while (teams < 0 && std::chrono::steady_clock::now() < end) {
+      }
+    });
+    if (teams < 0) continue;
+    joined++;
+    beside += teams == callers;
+    ASSERT_TRUE(everywhere) << "the team may no longer run on all cores";
+  }
+  ASSERT_GE(joined, 1);
+  EXPECT_LE(beside, joined / 2) << "of " << joined;
+}
+
 int64_t threads_of_process() {
   std::ifstream file("/proc/self/status");
   std::string line;
