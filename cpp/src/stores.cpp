@@ -5,10 +5,11 @@
 namespace bn {
 namespace {
 
-constexpr uint32_t kTrials = 8;   // calls that try both in turn
-constexpr uint32_t kAgain = 128;  // one in so many looks again, besides the 16th, 32nd, 64th
-constexpr int64_t kForget = 64;   // a time not reached again grows by this part, so that a lucky
-                                  // one cannot rule
+constexpr uint32_t kGroup = 8;  // calls; the second half counts
+constexpr uint32_t kAgain =
+    128;                         // one group in so many looks, besides the 2nd, 4th, 8th, 16th, ...
+constexpr int64_t kForget = 64;  // a time not reached again grows by this part, so that a lucky
+                                 // one cannot rule
 
 // Everything that a call's time depends on, in 64 bits, not 0.
 uint64_t problem_of(Pass pass, const Kernels* kernels, const Plan& plan) {
@@ -26,47 +27,71 @@ uint64_t problem_of(Pass pass, const Kernels* kernels, const Plan& plan) {
   return std::max<uint64_t>(hash, 1);
 }
 
-}  // namespace
+struct Cell {
+  std::atomic<uint64_t> problem{0};  // 0: free
+  StoreTrials trials;
+};
 
-StoreChoice::Cell& StoreChoice::cell_of(uint64_t problem) {
+StoreTrials& trials_of(uint64_t problem) {
   constexpr uint64_t kCells = 1024, kNear = 8;
   static Cell cells[kCells];
   for (uint64_t i = 0; i < kNear; i++) {
     Cell& cell = cells[(problem + i) % kCells];
     uint64_t found = 0;
-    if (cell.problem.compare_exchange_strong(found, problem) || found == problem) return cell;
+    if (cell.problem.compare_exchange_strong(found, problem) || found == problem)
+      return cell.trials;
   }
   // All taken: the first is forgotten.
   Cell& cell = cells[problem % kCells];
   cell.problem = problem;
-  cell.calls = 0;
-  cell.best[0] = cell.best[1] = 0;
-  return cell;
+  cell.trials.forget();
+  return cell.trials;
+}
+
+}  // namespace
+
+StoreTrials::Call StoreTrials::next() {
+  uint32_t call = calls_.fetch_add(1, std::memory_order_relaxed);
+  bool stream = stream_.load(std::memory_order_relaxed);
+  if (call % kGroup == 0) {
+    int64_t other = other_.exchange(0, std::memory_order_relaxed);
+    if (other > 0 && other < usual_.load(std::memory_order_relaxed)) {
+      stream = !stream;
+      stream_.store(stream, std::memory_order_relaxed);
+      usual_.store(other, std::memory_order_relaxed);
+      // Looks again as soon as it did at first.
+      call = 0;
+      calls_.store(1, std::memory_order_relaxed);
+    }
+  }
+  uint32_t group = call / kGroup;
+  bool look = group > 0 && (group % kAgain == kAgain - 1 || (group & (group + 1)) == 0);
+  return {stream != look, look};
+}
+
+void StoreTrials::took(const Call& call, int64_t nanoseconds) {
+  std::atomic<int64_t>& least = call.look ? other_ : usual_;
+  int64_t seen = least.load(std::memory_order_relaxed);
+  int64_t now = std::max<int64_t>(nanoseconds, 1);
+  least.store(seen == 0 ? now : std::min(now, seen + seen / kForget), std::memory_order_relaxed);
+}
+
+void StoreTrials::forget() {
+  calls_ = 0;
+  stream_ = false;
+  usual_ = other_ = 0;
 }
 
 StoreChoice::StoreChoice(Pass pass, const Kernels* kernels, const Plan& plan, bool possible) {
   if (!possible || !plan.beyond_l2()) return;
-  cell_ = &cell_of(problem_of(pass, kernels, plan));
-  uint32_t call = cell_->calls.fetch_add(1, std::memory_order_relaxed);
-  int64_t through = cell_->best[0].load(std::memory_order_relaxed);
-  int64_t around = cell_->best[1].load(std::memory_order_relaxed);
-  bool faster = around > 0 && around < through;
-  if (call < kTrials) {
-    stream_ = call % 2 == 1;
-  } else {
-    bool again = call % kAgain == 0 || (call & (call - 1)) == 0;
-    stream_ = again ? !faster : faster;
-  }
+  trials_ = &trials_of(problem_of(pass, kernels, plan));
+  call_ = trials_->next();
   start_ = std::chrono::steady_clock::now();
 }
 
 StoreChoice::~StoreChoice() {
-  if (cell_ == nullptr) return;
-  std::chrono::nanoseconds time = std::chrono::steady_clock::now() - start_;
-  std::atomic<int64_t>& best = cell_->best[stream_];
-  int64_t seen = best.load(std::memory_order_relaxed);
-  int64_t now = std::max<int64_t>(time.count(), 1);
-  best.store(seen == 0 ? now : std::min(now, seen + seen / kForget), std::memory_order_relaxed);
+  if (trials_ == nullptr) return;
+  trials_->took(call_, std::chrono::nanoseconds(std::chrono::steady_clock::now() - start_).count());
 }
 
 }  // namespace bn

@@ -3,9 +3,8 @@
 // Around saves reading the lines that are about to be overwritten, a third of a copy's traffic, and
 // loses where the data would have stayed in cache. Where that border lies cannot be told from cache
 // sizes: a virtual machine reports the whole last-level cache of a host it shares (measured:
-// streaming 2 x faster at a tenth of the reported size, docs/performance.md). So it is learnt:
-// calls of one problem try both in turn a few times, then take the faster, and look again now and
-// then. No bit of a result depends on it.
+// streaming 2 x faster at a tenth of the reported size, docs/performance.md). So it is learnt from
+// the calls of each problem. No bit of a result depends on it.
 #pragma once
 #include <atomic>
 #include <chrono>
@@ -16,9 +15,31 @@
 
 namespace bn {
 
+// What the calls of one problem have shown. A call finds the caches as the calls before it left
+// them: after stores around them it takes some four calls until the output lies there again
+// (measured: 47, 36, then 21 us). So calls come in groups of one way; now and then a group goes the
+// other way, and its fastest is compared with those just before it. Calls at the same time may lose
+// a sample, no more.
+class StoreTrials {
+ public:
+  struct Call {
+    bool stream;  // goes around
+    bool look;    // the way not taken usually
+  };
+  Call next();
+  void took(const Call& call, int64_t nanoseconds);
+  void forget();
+
+ private:
+  std::atomic<uint32_t> calls_{0};
+  std::atomic<bool> stream_{false};  // what is faster, as far as known
+  // The least nanoseconds of late, of that and of the other way; 0: not known.
+  std::atomic<int64_t> usual_{0}, other_{0};
+};
+
 enum class Pass { kInference, kTraining, kBackward };
 
-// The choice for one call; tells the policy how long the call took when it ends.
+// The choice for one call; tells the trials how long the call took when it ends.
 class StoreChoice {
  public:
   // possible: false where the output is also an input, whose lines are in cache already.
@@ -27,19 +48,11 @@ class StoreChoice {
   StoreChoice(const StoreChoice&) = delete;
   StoreChoice& operator=(const StoreChoice&) = delete;
 
-  bool stream() const { return stream_; }
+  bool stream() const { return call_.stream; }
 
  private:
-  // What is known of a problem. Two calls that write to it at once lose a sample, no more.
-  struct Cell {
-    std::atomic<uint64_t> problem{0};  // 0: free
-    std::atomic<uint32_t> calls{0};
-    std::atomic<int64_t> best[2] = {};  // least nanoseconds seen of late, through and around
-  };
-  static Cell& cell_of(uint64_t problem);
-
-  Cell* cell_ = nullptr;
-  bool stream_ = false;
+  StoreTrials* trials_ = nullptr;
+  StoreTrials::Call call_{};
   std::chrono::steady_clock::time_point start_;
 };
 

@@ -118,7 +118,7 @@ TEST(Conformance, Streaming) {
   for (int layout : {bn_ncs, bn_nsc}) {
     for (int64_t misalign : {0, 5}) {
       How how = {bn_detect_isa(), 2, layout, false, misalign};
-      for (int call = 0; call < 3; call++) {
+      for (int call = 0; call < 6; call++) {
         EXPECT_TRUE(run(p, how).bytes == expected.bytes) << show(p, how);
       }
     }

@@ -166,7 +166,7 @@ class ConformanceTest {
   void beyondTheCaches() {
     List<How> hows = new ArrayList<>();
     for (MemoryFormat format : MemoryFormat.values()) {
-      for (int call = 0; call < 4; call++) {
+      for (int call = 0; call < 12; call++) {
         hows.add(new How(Backends.nativeBackend(), format, false, 0, 0));
       }
     }
@@ -195,7 +195,7 @@ class ConformanceTest {
     for (NativeBackend b : natives()) {
       for (int pass = 0; pass < 3; pass++) {
         // Often enough that both kinds of store would be tried.
-        for (int call = 0; call < 4; call++) {
+        for (int call = 0; call < 12; call++) {
           Tensor to = call == 0 ? Tensor.zerosLike(x) : out.fill(9);
           switch (pass) {
             case 0 -> b.inference(problem, x, null, to, runningMean, runningVar, null, null, 1e-5);

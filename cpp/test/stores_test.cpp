@@ -1,0 +1,74 @@
+// Which stores are taken follows the times that calls take.
+#include "stores.h"
+
+#include <gtest/gtest.h>
+
+namespace {
+
+// A problem whose output takes four calls to be in the caches again after stores around them.
+struct Memory {
+  int64_t through, around;
+  int calls_since_around = 0;
+
+  int64_t call(bool stream) {
+    calls_since_around = stream ? 0 : calls_since_around + 1;
+    if (stream) return around;
+    return through * (calls_since_around < 5 ? 11 - 2 * calls_since_around : 4) / 4;
+  }
+};
+
+// How many of so many calls go around.
+int around_of(bn::StoreTrials& trials, Memory& memory, int calls, int64_t slower = 1) {
+  int around = 0;
+  for (int i = 0; i < calls; i++) {
+    bn::StoreTrials::Call call = trials.next();
+    around += call.stream;
+    trials.took(call, slower * memory.call(call.stream));
+  }
+  return around;
+}
+
+TEST(Stores, TheFirstCallsTryBoth) {
+  bn::StoreTrials trials;
+  Memory memory{20000, 30000};
+  EXPECT_EQ(0, around_of(trials, memory, 8));
+  EXPECT_EQ(8, around_of(trials, memory, 8));
+}
+
+TEST(Stores, ThroughTheCachesWhereThatIsFasterOnceTheOutputIsThere) {
+  bn::StoreTrials trials;
+  Memory memory{20000, 30000};
+  around_of(trials, memory, 16);
+  EXPECT_LE(around_of(trials, memory, 10000), 250);
+}
+
+TEST(Stores, AroundTheCachesWhereThatIsFaster) {
+  bn::StoreTrials trials;
+  Memory memory{30000, 20000};
+  around_of(trials, memory, 16);
+  EXPECT_GE(around_of(trials, memory, 10000), 9750);
+}
+
+TEST(Stores, ASlowTimeOfBothChangesNothing) {
+  bn::StoreTrials trials;
+  Memory memory{20000, 30000};
+  around_of(trials, memory, 100);
+  for (int i = 0; i < 20; i++) {
+    EXPECT_LE(around_of(trials, memory, 200, 2), 16);
+    EXPECT_LE(around_of(trials, memory, 200), 16);
+  }
+}
+
+TEST(Stores, WhatHasBecomeFasterIsFound) {
+  bn::StoreTrials trials;
+  Memory memory{20000, 30000};
+  around_of(trials, memory, 3000);
+  memory.around = 10000;
+  around_of(trials, memory, 1100);
+  EXPECT_GE(around_of(trials, memory, 1000), 900);
+  memory.around = 30000;
+  around_of(trials, memory, 1100);
+  EXPECT_LE(around_of(trials, memory, 1000), 100);
+}
+
+}  // namespace
