@@ -79,7 +79,6 @@ BN_INLINE Sums<E> reduce_run(N n, Add add) {
 template <class E, class Add, class Sink>
 BN_INLINE void reduce_rows(int64_t n, int64_t width, E* lanes, int64_t lane_rows, Add add,
                            Sink sink) {
-  constexpr int64_t kLane = 2 * kStrip;
   const Sums<E> none = {splat(E(0)), splat(E(0))};
   auto add_rows = [&](int64_t first, int64_t end, int64_t c, auto count, Sums<E> sums) BN_ALWAYS {
     for (int64_t row = first; row < end; row += 16) add(row, c, count, sums);
