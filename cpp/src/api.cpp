@@ -47,9 +47,12 @@ struct Call {
   }
 
   // Before anything is planned by the number of threads: takes those of other callers at work off
-  // it, so that what is planned, and learnt about stores, is true of the threads there are.
+  // it, or all that it would not pay to wake, so that what is planned, and learnt about stores, is
+  // true of the threads there are.
   void begin() {
-    if (plan.workers() > 1) plan.threads = std::max(1, plan.threads - caller_.enter());
+    if (plan.workers() == 1) return;
+    int others = caller_.enter();
+    plan.threads = team_sleeps(plan.traffic()) ? 1 : std::max(1, plan.threads - others);
   }
 
   bool empty() const { return plan.bytes() == 0; }

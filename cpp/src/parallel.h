@@ -26,6 +26,10 @@ class Caller {
   bool entered_ = false;
 };
 
+// Whether a call that goes through so many bytes is better off alone than waking the team, which is
+// asleep: calls after a rest are, until they have together been worth it.
+bool team_sleeps(int64_t bytes);
+
 // Tasks [0, count), each run once, by at most `threads` workers; run(task, worker) with worker <
 // threads, worker 0 being the caller. Neighbouring tasks go to one worker where speeds allow, the
 // same ones every time. Returns when all are done. run must not throw.

@@ -51,6 +51,29 @@ TEST(Parallel, TwoWorkersDoWorkAtTheSameTime) {
   FAIL() << "no second thread ever joined";
 }
 
+TEST(Parallel, TheTeamSleepsUntilCallsAreWorthWakingIt) {
+  constexpr int64_t kWorth = 4 << 20;
+  bn::parallel_for(2, 2, [](int64_t, int) {});
+  auto fell_asleep = [] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(3));
+    return bn::team_sleeps(1);
+  };
+  int waits = 0;
+  while (!fell_asleep() && waits < 1000) waits++;
+  ASSERT_LT(waits, 1000);
+  std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  EXPECT_FALSE(bn::team_sleeps(kWorth)) << "one large call is worth it";
+  // Small calls are after a while, if none of them comes after a rest.
+  bool woken = false;
+  for (int chance = 0; chance < 1000 && !woken; chance++) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    EXPECT_TRUE(bn::team_sleeps(kWorth - 2));
+    EXPECT_TRUE(bn::team_sleeps(1));
+    woken = !bn::team_sleeps(1);
+  }
+  EXPECT_TRUE(woken);
+}
+
 TEST(Parallel, CallersCountEachOther) {
   bn::Caller idle, first, second;
   EXPECT_EQ(0, first.enter());
