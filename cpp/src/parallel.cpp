@@ -13,8 +13,9 @@
 #include <omp.h>
 #endif
 #if defined(__linux__)
-#include <pthread.h>
 #include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -45,37 +46,41 @@ void pause() {
 // for one that its host has taken away, wakes the thread on the core of who wakes it, and needs
 // milliseconds to see that another is free: two threads are then slower than one
 // (docs/performance.md, lesson 28).
+#if defined(__linux__)
 class Apart {
  public:
+  // By the thread, before it sleeps for the first time.
+  void own() { thread_ = (pid_t)syscall(SYS_gettid); }
+
   // By the waker, while the thread sleeps.
-  void keep(std::thread::native_handle_type thread) {
-#if defined(__linux__)
+  void keep() {
     if (kept_) return;  // woken already, and on its way
     cpu_set_t others;
     int core = sched_getcpu();
-    if (core < 0 || pthread_getaffinity_np(thread, sizeof all_, &all_) != 0) return;
+    if (core < 0 || sched_getaffinity(thread_, sizeof all_, &all_) != 0) return;
     others = all_;
     CPU_CLR(core, &others);
-    kept_ = CPU_COUNT(&others) > 0 && pthread_setaffinity_np(thread, sizeof others, &others) == 0;
-#else
-    (void)thread;
-#endif
+    kept_ = CPU_COUNT(&others) > 0 && sched_setaffinity(thread_, sizeof others, &others) == 0;
   }
 
   // By the thread, when it is awake.
   void release() {
-#if defined(__linux__)
-    if (kept_) pthread_setaffinity_np(pthread_self(), sizeof all_, &all_);
+    if (kept_) sched_setaffinity(thread_, sizeof all_, &all_);
     kept_ = false;
-#endif
   }
 
-#if defined(__linux__)
  private:
+  pid_t thread_ = 0;
   cpu_set_t all_;
   bool kept_ = false;
-#endif
 };
+#else
+struct Apart {
+  void own() {}
+  void keep() {}
+  void release() {}
+};
+#endif
 
 // Tasks of one worker, which others may take from when theirs are done.
 struct alignas(64) Range {
@@ -143,9 +148,7 @@ class Team {
 
   bool start() {
     try {
-      std::thread leader([this] { lead(); });
-      leader_ = leader.native_handle();
-      leader.detach();
+      std::thread([this] { lead(); }).detach();
     } catch (const std::system_error&) {
       return false;
     }
@@ -159,13 +162,14 @@ class Team {
     if (asleep_.load(std::memory_order_seq_cst)) {
       std::lock_guard<std::mutex> lock(mutex_);
       if (asleep_.load(std::memory_order_relaxed)) {
-        apart_.keep(leader_);
+        apart_.keep();
         wake_.notify_one();
       }
     }
   }
 
   [[noreturn]] void lead() {
+    apart_.own();
     uint64_t last = 0;  // the job worked at last: not to be joined again while its caller is busy
     for (;;) {
       uint64_t seen = wait(last);
@@ -209,7 +213,6 @@ class Team {
 
   std::atomic_flag busy_ = ATOMIC_FLAG_INIT;
   bool started_ = false;
-  std::thread::native_handle_type leader_{};
   std::atomic<uint64_t> state_{0};
   uint64_t number_ = 0;
   std::atomic<bool> asleep_{false};
