@@ -5,11 +5,11 @@
 namespace bn {
 namespace {
 
-constexpr uint32_t kGroup = 8;  // calls; the second half counts
-constexpr uint32_t kAgain =
-    128;                         // one group in so many looks, besides the 2nd, 4th, 8th, 16th, ...
-constexpr int64_t kForget = 64;  // a time not reached again grows by this part, so that a lucky
-                                 // one cannot rule
+// One group in so many looks at the other way, besides the 2nd, 4th, 8th, 16th, ...
+bool looks(uint32_t group) {
+  constexpr uint32_t kAgain = 128;
+  return group > 0 && (group % kAgain == kAgain - 1 || (group & (group + 1)) == 0);
+}
 
 // Everything that a call's time depends on, in 64 bits, not 0.
 uint64_t problem_of(Pass pass, const Kernels* kernels, const Plan& plan) {
@@ -53,33 +53,37 @@ StoreTrials& trials_of(uint64_t problem) {
 StoreTrials::Call StoreTrials::next() {
   uint32_t call = calls_.fetch_add(1, std::memory_order_relaxed);
   bool stream = stream_.load(std::memory_order_relaxed);
-  if (call % kGroup == 0) {
-    int64_t other = other_.exchange(0, std::memory_order_relaxed);
-    if (other > 0 && other < usual_.load(std::memory_order_relaxed)) {
+  if (call > 0 && call % kGroup == 0) {
+    int64_t took = median();
+    bool looked = looks(call / kGroup - 1);
+    if (looked && took < usual_.load(std::memory_order_relaxed)) {
       stream = !stream;
       stream_.store(stream, std::memory_order_relaxed);
-      usual_.store(other, std::memory_order_relaxed);
       // Looks again as soon as it did at first.
       call = 0;
       calls_.store(1, std::memory_order_relaxed);
     }
+    if (!looked) usual_.store(took, std::memory_order_relaxed);
   }
-  uint32_t group = call / kGroup;
-  bool look = group > 0 && (group % kAgain == kAgain - 1 || (group & (group + 1)) == 0);
-  return {stream != look, look};
+  return {stream != looks(call / kGroup), call % kGroup};
 }
 
 void StoreTrials::took(const Call& call, int64_t nanoseconds) {
-  std::atomic<int64_t>& least = call.look ? other_ : usual_;
-  int64_t seen = least.load(std::memory_order_relaxed);
-  int64_t now = std::max<int64_t>(nanoseconds, 1);
-  least.store(seen == 0 ? now : std::min(now, seen + seen / kForget), std::memory_order_relaxed);
+  times_[call.place].store(nanoseconds, std::memory_order_relaxed);
+}
+
+int64_t StoreTrials::median() const {
+  int64_t times[kGroup];
+  for (uint32_t i = 0; i < kGroup; i++) times[i] = times_[i].load(std::memory_order_relaxed);
+  // The lower one, so that four calls may be without the caches they will find later.
+  int64_t* middle = times + kGroup / 2 - 1;
+  std::nth_element(times, middle, times + kGroup);
+  return *middle;
 }
 
 void StoreTrials::forget() {
   calls_ = 0;
   stream_ = false;
-  usual_ = other_ = 0;
 }
 
 StoreChoice::StoreChoice(Pass pass, const Kernels* kernels, const Plan& plan, bool possible) {

@@ -18,23 +18,27 @@ namespace bn {
 // What the calls of one problem have shown. A call finds the caches as the calls before it left
 // them: after stores around them it takes some four calls until the output lies there again
 // (measured: 47, 36, then 21 us). So calls come in groups of one way; now and then a group goes the
-// other way, and its fastest is compared with those just before it. Calls at the same time may lose
-// a sample, no more.
+// other way, and its median is compared with that of the group before it. Not the fastest: of two
+// ways that would prefer the less steady one. Calls at the same time may lose a sample, no more.
 class StoreTrials {
  public:
   struct Call {
-    bool stream;  // goes around
-    bool look;    // the way not taken usually
+    bool stream;     // goes around
+    uint32_t place;  // in its group
   };
   Call next();
   void took(const Call& call, int64_t nanoseconds);
   void forget();
 
  private:
+  static constexpr uint32_t kGroup = 8;
+
+  int64_t median() const;  // of the group's times
+
   std::atomic<uint32_t> calls_{0};
   std::atomic<bool> stream_{false};  // what is faster, as far as known
-  // The least nanoseconds of late, of that and of the other way; 0: not known.
-  std::atomic<int64_t> usual_{0}, other_{0};
+  std::atomic<int64_t> usual_{0};    // nanoseconds of the last group that went so
+  std::atomic<int64_t> times_[kGroup] = {};
 };
 
 enum class Pass { kInference, kTraining, kBackward };

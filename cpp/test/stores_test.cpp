@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 namespace {
 
 // A problem whose output takes four calls to be in the caches again after stores around them.
@@ -13,7 +15,7 @@ struct Memory {
   int64_t call(bool stream) {
     calls_since_around = stream ? 0 : calls_since_around + 1;
     if (stream) return around;
-    return through * (calls_since_around < 5 ? 11 - 2 * calls_since_around : 4) / 4;
+    return through * std::max(4, 11 - 2 * calls_since_around) / 4;
   }
 };
 
@@ -49,13 +51,24 @@ TEST(Stores, AroundTheCachesWhereThatIsFaster) {
   EXPECT_GE(around_of(trials, memory, 10000), 9750);
 }
 
+TEST(Stores, ALuckyCallDecidesNothing) {
+  bn::StoreTrials trials;
+  int around = 0;
+  for (int i = 0; i < 1000; i++) {
+    bn::StoreTrials::Call call = trials.next();
+    around += call.stream;
+    trials.took(call, call.stream ? 1600 : i % 5 == 0 ? 1400 : 2500);
+  }
+  EXPECT_GE(around, 850);
+}
+
 TEST(Stores, ASlowTimeOfBothChangesNothing) {
   bn::StoreTrials trials;
   Memory memory{20000, 30000};
   around_of(trials, memory, 100);
   for (int i = 0; i < 20; i++) {
-    EXPECT_LE(around_of(trials, memory, 200, 2), 16);
-    EXPECT_LE(around_of(trials, memory, 200), 16);
+    EXPECT_LE(around_of(trials, memory, 200, 2), 24);
+    EXPECT_LE(around_of(trials, memory, 200), 24);
   }
 }
 
