@@ -54,16 +54,25 @@ StoreTrials::Call StoreTrials::next() {
   uint32_t call = calls_.fetch_add(1, std::memory_order_relaxed);
   bool stream = stream_.load(std::memory_order_relaxed);
   if (call > 0 && call % kGroup == 0) {
-    int64_t took = median();
-    bool looked = looks(call / kGroup - 1);
-    if (looked && took < usual_.load(std::memory_order_relaxed)) {
+    int64_t took = median(), usual = usual_.load(std::memory_order_relaxed);
+    int64_t other = other_.load(std::memory_order_relaxed);
+    uint32_t next = call;
+    if (!looks(call / kGroup - 1)) {
+      // Slower than the other way was: it is time to look.
+      if (other > 0 && took > other) next = kGroup;
+      usual = took;
+    } else if (took < usual) {
       stream = !stream;
-      stream_.store(stream, std::memory_order_relaxed);
-      // Looks again as soon as it did at first.
-      call = 0;
-      calls_.store(1, std::memory_order_relaxed);
+      other = usual;
+      next = 0;
+    } else {
+      other = took;
     }
-    if (!looked) usual_.store(took, std::memory_order_relaxed);
+    stream_.store(stream, std::memory_order_relaxed);
+    usual_.store(usual, std::memory_order_relaxed);
+    other_.store(other, std::memory_order_relaxed);
+    if (next != call) calls_.store(next + 1, std::memory_order_relaxed);
+    call = next;
   }
   return {stream != looks(call / kGroup), call % kGroup};
 }
@@ -84,6 +93,7 @@ int64_t StoreTrials::median() const {
 void StoreTrials::forget() {
   calls_ = 0;
   stream_ = false;
+  usual_ = other_ = 0;
 }
 
 StoreChoice::StoreChoice(Pass pass, const Kernels* kernels, const Plan& plan, bool possible) {

@@ -17,8 +17,9 @@ namespace bn {
 
 // What the calls of one problem have shown. A call finds the caches as the calls before it left
 // them: after stores around them it takes some four calls until the output lies there again
-// (measured: 47, 36, then 21 us). So calls come in groups of one way; now and then a group goes the
-// other way, and its median is compared with that of the group before it. Not the fastest: of two
+// (measured: 47, 36, then 21 us). So calls come in groups of one way; now and then, and when they
+// take longer than the other way did, a group goes that way, and its median is compared with that
+// of the group before it. Not the fastest: of two
 // ways that would prefer the less steady one. Calls at the same time may lose a sample, no more.
 class StoreTrials {
  public:
@@ -37,7 +38,8 @@ class StoreTrials {
 
   std::atomic<uint32_t> calls_{0};
   std::atomic<bool> stream_{false};  // what is faster, as far as known
-  std::atomic<int64_t> usual_{0};    // nanoseconds of the last group that went so
+  // Nanoseconds of the last group that went so, and of the last one that did not; 0: not known.
+  std::atomic<int64_t> usual_{0}, other_{0};
   std::atomic<int64_t> times_[kGroup] = {};
 };
 
