@@ -114,9 +114,9 @@ class Team {
     int64_t rest = now - last_alone_.exchange(now, std::memory_order_relaxed);
     bool rested = rest > std::chrono::nanoseconds(kRest).count();
     int64_t alone = (rested ? 0 : alone_.load(std::memory_order_relaxed)) + bytes;
-    bool sleeps = alone < kWorthWaking;
-    alone_.store(sleeps ? alone : 0, std::memory_order_relaxed);
-    return sleeps;
+    // Kept beyond that: the team on its way has to find a call that wants it.
+    alone_.store(alone, std::memory_order_relaxed);
+    return alone < kWorthWaking;
   }
 
   // Runs the tasks together with the team, or returns false when it is busy.
