@@ -19,8 +19,8 @@ namespace bn {
 // them: after stores around them it takes some four calls until the output lies there again
 // (measured: 47, 36, then 21 us). So calls come in groups of one way; now and then, and when they
 // take longer than the other way did, a group goes that way, and its median is compared with that
-// of the group before it. Not the fastest: of two
-// ways that would prefer the less steady one. Calls at the same time may lose a sample, no more.
+// of the group before it. Not the fastest: of two ways that would prefer the less steady one. Calls
+// at the same time may lose a sample, no more.
 class StoreTrials {
  public:
   struct Call {
