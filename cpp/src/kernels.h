@@ -87,9 +87,10 @@ struct FinishGradient {
 
 struct Kernels {
   // Moments of chunks [q0, q1) of channels [c0, c1), merged in order, into mean[c - c0] (relative
-  // to the channel's first value) and m2[c - c0].
+  // to the channel's first value) and m2[c - c0]. While a chunk is summed, the one so many chunks
+  // ahead is fetched.
   void (*moments_ncs)(const Extent&, Data x, int64_t c0, int64_t c1, int64_t q0, int64_t q1,
-                      double* mean, double* m2);
+                      int64_t ahead, double* mean, double* m2);
   // Channels last: lanes is room for kLaneBytes; lane_rows of the rows of each lane are summed
   // before those of the next one. No bit depends on it.
   void (*moments_nsc)(const Extent&, Data x, int64_t c0, int64_t c1, int64_t q0, int64_t q1,
@@ -117,8 +118,8 @@ struct Kernels {
 
   // [mask]: an activation whose mask is read from y, or, 2 further, computed again from x. Sums of
   // g and g * (x - mean) over chunks [q0, q1), at [c - c0].
-  void (*sums_ncs[5])(const Gradient&, int64_t c0, int64_t c1, int64_t q0, int64_t q1, double* g,
-                      double* dot);
+  void (*sums_ncs[5])(const Gradient&, int64_t c0, int64_t c1, int64_t q0, int64_t q1,
+                      int64_t ahead, double* g, double* dot);
   void (*sums_nsc[5])(const Gradient&, int64_t c0, int64_t c1, int64_t q0, int64_t q1, void* lanes,
                       int64_t lane_rows, double* g, double* dot);
   // Adds segments [1, p) to segment 0.

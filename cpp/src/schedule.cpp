@@ -122,6 +122,14 @@ int64_t Plan::streams() const {
 
 int64_t Plan::shared() const { return extent.s < kChunk ? tuning().shared : 1; }
 
+int64_t Plan::chunks_ahead() const {
+  // A sample's row of some pages, and then the next sample's: each ends when the prefetchers have
+  // found it. Shorter ones lie beside the next channel's, which is summed next.
+  int64_t row = extent.s * element, caches = 16 * l2_bytes();
+  bool jumps = extent.n > 1 && extent.s >= kChunk && row <= 16 * kPage;
+  return jumps && traffic() > caches * arrays ? tuning().chunks_ahead : 0;
+}
+
 void run_map(const Plan& plan, Map& map) {
   if (plan.channels_last) {
     map_nsc(plan, map);

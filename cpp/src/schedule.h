@@ -37,6 +37,9 @@ struct Plan {
   // Samples that share what is made ready per channel, in one stream too.
   int64_t shared() const;
 
+  // Chunks of channels first that are fetched ahead of what is summed.
+  int64_t chunks_ahead() const;
+
   // Threads that are worth waking for this much memory.
   int workers() const;
 };

@@ -16,6 +16,7 @@ constexpr Tuning amd() {
   t.short_row = kChunk / 2;
   t.short_streams = 1;
   t.copies = false;
+  t.chunks_ahead = 6;
   t.alike_lines = 8;
   return t;
 }

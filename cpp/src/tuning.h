@@ -21,6 +21,8 @@ struct Tuning {
   int64_t long_streams = 4;          // and of long ones (8 of 56x56: 1.2 times as long)
   bool copies = true;                // whether crowded tiles of more than 16 bits are copied
 
+  int64_t chunks_ahead = 0;  // channels first, of several samples, from beyond the caches
+
   int64_t alike_lines = 48;  // lines of one set of the L1 that are summed side by side, at most
 };
 

@@ -272,6 +272,40 @@ TEST_P(Walks, SumsOfRows) {
   }
 }
 
+// Channels first: sums while other chunks are fetched ahead, up to more than there are.
+TEST_P(Walks, SumsWithChunksAhead) {
+  int dtype = GetParam();
+  for (Extent extent :
+       {Extent{3, 5, 300}, Extent{2, 4, 256}, Extent{5, 3, 1000}, Extent{4, 7, 50}}) {
+    int64_t pitch = extent.c * extent.s + 9;
+    Arrays arrays({{1, 1, extent.n * pitch}, 0, 1, 0, 0}, dtype, 0, extent.c);
+    auto args = gradient_args(arrays, 0, 0, 0, extent, pitch);
+    int64_t chunks = (extent.values() + bn::kChunk - 1) / bn::kChunk;
+    auto sums = [&](int isa, int64_t ahead) {
+      const bn::Kernels& kernels = *bn::kernels_for(isa, dtype);
+      std::vector<double> a((size_t)extent.c), b(a), all;
+      auto add = [&] {
+        all.insert(all.end(), a.begin(), a.end());
+        all.insert(all.end(), b.begin(), b.end());
+      };
+      kernels.moments_ncs(extent, args.x, 0, extent.c, 0, chunks, ahead, a.data(), b.data());
+      add();
+      for (auto kernel : kernels.sums_ncs) {
+        kernel(args, 0, extent.c, 0, chunks, ahead, a.data(), b.data());
+        add();
+      }
+      return all;
+    };
+    auto expected = sums(bn_scalar, 0);
+    for (int isa : isas()) {
+      for (int64_t ahead : {0, 1, 6, 100}) {
+        EXPECT_EQ(expected, sums(isa, ahead))
+            << "isa " << isa << " ahead " << ahead << " n " << extent.n << " s " << extent.s;
+      }
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Types, Walks, ::testing::Values(bn_f32, bn_f64, bn_bf16, bn_f16));
 
 // What is small enough for a cache is not, as a slice of what is not.
@@ -283,6 +317,19 @@ TEST(Plan, SlicesGoThroughMemoryAsTheirWhole) {
   EXPECT_TRUE(plan.beyond_l2());
   EXPECT_TRUE(plan.beyond_l3());
   EXPECT_EQ(bn::tuning().row_streams, plan.streams());
+}
+
+// Only rows that end soon, of several samples, from beyond the caches, are fetched by hand.
+TEST(Plan, FetchesChunksAheadOfRowsThatEndSoon) {
+  int64_t many = 32 * bn::l2_bytes();
+  auto ahead = [](int64_t n, int64_t c, int64_t s) {
+    return bn::Plan{{n, c, s}, false, 1, 4, 2, true}.chunks_ahead();
+  };
+  EXPECT_EQ(bn::tuning().chunks_ahead, ahead(32, many / 32 / 3136 / 4, 3136));
+  EXPECT_EQ(0, ahead(1, many / 3136 / 4, 3136));
+  EXPECT_EQ(0, ahead(32, many / 32 / 196 / 4, 196));
+  EXPECT_EQ(0, ahead(32, 1 + many / 32 / 50176 / 4, 50176));
+  EXPECT_EQ(0, ahead(2, 4, 3136));
 }
 
 }  // namespace

@@ -74,11 +74,12 @@ BN_INLINE Sums<E> reduce_run(N n, Add add) {
 // the terms of a row's channels c, c + 1, ...; sink(c, count, sums) takes the chunk's sums of these
 // channels. Lanes are summed over whole rows, not channel by channel, so that memory is read in
 // streams, lane_rows rows of each lane at a time; the sums of 16 lanes wait in `lanes`, which stays
-// in cache. Callers tell the first chunk from the rest by !=: by < GCC splits their loops and has
-// all of this twice.
-template <class E, class Add, class Sink>
+// in cache. Before the last lanes are summed, fetch(row) is called for each row that is next: it is
+// the first of a stream, which the prefetchers would only begin to follow. Callers tell the first
+// chunk from the rest by !=: by < GCC splits their loops and has all of this twice.
+template <class E, class Add, class Sink, class Fetch>
 BN_INLINE void reduce_rows(int64_t n, int64_t width, E* lanes, int64_t lane_rows, Add add,
-                           Sink sink) {
+                           Sink sink, Fetch fetch) {
   const Sums<E> none = {splat(E(0)), splat(E(0))};
   auto add_rows = [&](int64_t first, int64_t end, int64_t c, auto count, Sums<E> sums) BN_ALWAYS {
     for (int64_t row = first; row < end; row += 16) add(row, c, count, sums);
@@ -103,6 +104,9 @@ BN_INLINE void reduce_rows(int64_t n, int64_t width, E* lanes, int64_t lane_rows
   for (int64_t r = 0, end; r < n; r = end) {
     end = min(r + 16 * lane_rows, n);
     for (int64_t l = 0; l < 16; l++) {
+      if (l == 12 && lane_rows < kChunk / 16) {
+        for (int64_t row = end; row < end + 16 * lane_rows; row += 16) fetch(row);
+      }
       auto begun = [&](int64_t i) BN_ALWAYS { return r == 0 ? none : kept(l, i); };
       // 32 channels at a time: what is not spent on addresses is spent on lines of memory
       // (docs/performance.md, lesson 21).
@@ -147,6 +151,18 @@ BN_INLINE const S* gather(const S* p, int64_t pitch, int64_t s, int64_t i, int64
   return buffer;
 }
 
+// Channels first: the chunk from value i of a sample on, at p, is on its way to the L2. It ends in
+// the next sample.
+template <class S>
+BN_INLINE void fetch(const S* p, int64_t pitch, int64_t s, int64_t i) {
+  constexpr int64_t line = 64 / (int64_t)sizeof(S);
+  int64_t part = min(s - i, kChunk);
+  for (int64_t j = 0; j < part; j += line) prefetch(p + j);
+  if (part == kChunk) return;
+  p += pitch - i;
+  for (int64_t j = 0; j < kChunk - part; j += line) prefetch(p + j);
+}
+
 // The sums of up to 16 chunks, of one channel or of several, lane by lane: what is done once a
 // chunk is done for all of them in vectors. Chunk l is number q[l] of channel c[l] and has n[l]
 // values.
@@ -173,10 +189,11 @@ struct Full {
 
 // Channels first: calls sum(l, c, p, n) for each chunk [q0, q1) of channels [c0, c1), which gives
 // the sums of its n values at p[0], p[1], ... by lanes, as chunk l of a block; and done(block) for
-// every 16 chunks and for the rest.
+// every 16 chunks and for the rest. While a chunk is summed, the one so many chunks ahead is
+// fetched, where samples are not shorter than chunks; 0: none is.
 template <class S, int arrays, class Sum, class Done>
 BN_INLINE void for_chunks(const Extent& e, const Data (&array)[arrays], int64_t c0, int64_t c1,
-                          int64_t q0, int64_t q1, Sum sum, Done done) {
+                          int64_t q0, int64_t q1, int64_t ahead, Sum sum, Done done) {
   S copies[arrays][kChunk];
   Block<Element<S>> block;
   // The samples of an only channel are one.
@@ -187,6 +204,19 @@ BN_INLINE void for_chunks(const Extent& e, const Data (&array)[arrays], int64_t 
   // next chunk of this one.
   const bool across = s < kChunk;
   const int64_t step = across ? e.s : kChunk;
+  auto fetch_after = [&](int64_t c, int64_t q) BN_ALWAYS {
+    q += ahead;
+    if (q >= q1) {
+      q = min(q0 + (q - q1), q1 - 1);
+      c++;
+    }
+    int64_t r0 = q * kChunk, sample = r0 / s, i = r0 - sample * s;
+#pragma GCC unroll 3
+    for (int k = 0; k < arrays; k++) {
+      const Data& a = array[k];
+      fetch((const S*)a.p + sample * a.pitch + c * e.s + i, a.pitch, s, i);
+    }
+  };
   for (int64_t c = c0, q = q0; c < c1 && q < q1;) {
     int64_t r0 = q * kChunk, n = min(kChunk, e.values() - r0), sample = r0 / s, i = r0 - sample * s;
     // Chunks that lie alike, a step apart.
@@ -209,6 +239,7 @@ BN_INLINE void for_chunks(const Extent& e, const Data (&array)[arrays], int64_t 
         p[k] = whole ? at[k] : gather(at[k], array[k].pitch, s, i, n, copies[k]);
         at[k] += step;
       }
+      if (ahead > 0) fetch_after(c, q);
       Sums<Element<S>> sums = n == kChunk ? sum(l, c, p, Full{}) : sum(l, c, p, n);
       store(block.a + 16 * l, sums.a);
       store(block.b + 16 * l, sums.b);

@@ -30,8 +30,8 @@ BN_INLINE Vec<Element<S>> masked(const S* dy, const S* y, Count count, Vec<Eleme
 }
 
 template <class S, int act>
-void sums_ncs(const Gradient& a, int64_t c0, int64_t c1, int64_t q0, int64_t q1, double* g,
-              double* dot) {
+void sums_ncs(const Gradient& a, int64_t c0, int64_t c1, int64_t q0, int64_t q1, int64_t ahead,
+              double* g, double* dot) {
   using E = Element<S>;
   constexpr int inputs = of_y(act) ? 3 : 2;
   Vec<E> zero = splat(E(0)), slope = splat((E)a.slope);
@@ -60,7 +60,7 @@ void sums_ncs(const Gradient& a, int64_t c0, int64_t c1, int64_t q0, int64_t q1,
     }
   };
   const Data arrays[] = {a.dy, a.x, a.y};
-  for_chunks<S>(a.extent, (const Data(&)[inputs])arrays, c0, c1, q0, q1, sum, done);
+  for_chunks<S>(a.extent, (const Data(&)[inputs])arrays, c0, c1, q0, q1, ahead, sum, done);
 }
 
 template <class S, int act>
@@ -99,7 +99,12 @@ void sums_nsc(const Gradient& a, int64_t c0, int64_t c1, int64_t q0, int64_t q1,
         store(g_c, count, g_q);
         store(dot_c, count, dot_q);
       };
-      reduce_rows<E>(n, width, (E*)lanes, lane_rows, add, sink);
+      auto fetch = [&](int64_t row) BN_ALWAYS {
+        prefetch(dy + row * a.dy.pitch);
+        prefetch(x + row * a.x.pitch);
+        if constexpr (of_y(act)) prefetch(y + row * a.y.pitch);
+      };
+      reduce_rows<E>(n, width, (E*)lanes, lane_rows, add, sink, fetch);
     }
   }
 }

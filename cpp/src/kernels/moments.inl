@@ -73,7 +73,7 @@ static void mend(int64_t count, Sums<E> sums, N n, First first, Value value, dou
 
 template <class S>
 void moments_ncs(const Extent& e, Data x, int64_t c0, int64_t c1, int64_t q0, int64_t q1,
-                 double* mean, double* m2) {
+                 int64_t ahead, double* mean, double* m2) {
   using E = Element<S>;
   Vec<E> zero = splat(E(0));
   E shift[16] = {}, first[16] = {};
@@ -117,7 +117,7 @@ void moments_ncs(const Extent& e, Data x, int64_t c0, int64_t c1, int64_t q0, in
       }
     }
   };
-  for_chunks<S, 1>(e, {x}, c0, c1, q0, q1, sum, done);
+  for_chunks<S, 1>(e, {x}, c0, c1, q0, q1, ahead, sum, done);
 }
 
 // The shift of 16 channels: the mean of the first h rows.
@@ -178,7 +178,8 @@ void moments_nsc(const Extent& e, Data x, int64_t c0, int64_t c1, int64_t q0, in
         store(mean_s + c, count, mean_q);
         store(m2_s + c, count, m2_q);
       };
-      reduce_rows<E>(n, width, (E*)lanes, lane_rows, add, sink);
+      auto fetch = [&](int64_t row) BN_ALWAYS { prefetch(rows + row * pitch); };
+      reduce_rows<E>(n, width, (E*)lanes, lane_rows, add, sink, fetch);
     }
   }
 }
