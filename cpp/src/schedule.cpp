@@ -27,9 +27,10 @@ int64_t tile_streams(const Plan& plan) {
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// Bytes of one array in a task of a pass over all of memory.
+// Bytes of one array in a task of a pass over all of memory: enough tasks for threads that are not
+// equally fast.
 int64_t task_bytes(const Plan& plan) {
-  return plan.bytes() > 32 * kTile * plan.workers() ? tuning().task : kTile;
+  return std::clamp(plan.bytes() / (32 * plan.workers()), kTile, tuning().task);
 }
 
 // Channels per task of a reduction, when there are too few segments to go round.
@@ -112,11 +113,17 @@ bool Plan::beyond_l2() const { return traffic() > l2_bytes() * workers(); }
 
 bool Plan::beyond_l3() const { return traffic() > 8 * l2_bytes() * workers(); }
 
+bool Plan::beyond_shared_l3() const { return traffic() > tuning().shared_l3 * l2_bytes(); }
+
 int64_t Plan::streams() const {
   // Within a last-level cache one stream is as fast or faster, unless it is of neighbouring rows:
   // to the prefetchers, those of one page are no stream at all.
   int64_t all = traffic(), workers = this->workers(), caches = l2_bytes() * workers;
-  if (all > 8 * caches) return channels_last ? tuning().row_streams : tuning().streams;
+  if (all > 8 * caches) {
+    if (channels_last) return tuning().row_streams;
+    bool long_rows = extent.s >= kChunk && element > 2;
+    return long_rows && beyond_shared_l3() ? tuning().streams : tuning().other_streams;
+  }
   return channels_last && (workers > 1 || all > caches) ? kRows : 1;
 }
 
@@ -125,9 +132,8 @@ int64_t Plan::shared() const { return extent.s < kChunk ? tuning().shared : 1; }
 int64_t Plan::chunks_ahead() const {
   // A sample's row of some pages, and then the next sample's: each ends when the prefetchers have
   // found it. Shorter ones lie beside the next channel's, which is summed next.
-  int64_t row = extent.s * element, caches = 16 * l2_bytes();
-  bool jumps = extent.n > 1 && extent.s >= kChunk && row <= 16 * kPage;
-  return jumps && traffic() > caches * arrays ? tuning().chunks_ahead : 0;
+  bool jumps = extent.n > 1 && extent.s >= kChunk && extent.s * element <= 16 * kPage;
+  return jumps && beyond_shared_l3() ? tuning().chunks_ahead : 0;
 }
 
 void run_map(const Plan& plan, Map& map) {

@@ -32,6 +32,8 @@ struct Plan {
   bool beyond_l2() const;
   // And more than a last-level cache is likely to have for these threads.
   bool beyond_l3() const;
+  // And more than all of one that other cores use too.
+  bool beyond_shared_l3() const;
   // Streams in which to walk through memory side by side.
   int64_t streams() const;
   // Samples that share what is made ready per channel, in one stream too.

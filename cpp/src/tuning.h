@@ -1,5 +1,5 @@
 // What is fastest on a CPU and cannot be told from its caches: numbers measured on one CPU of a
-// maker (docs/performance.md, lessons 4, 8, 16, 19 and 27). No bit of a result depends on them.
+// maker (docs/performance.md, lessons 4, 8, 16, 19, 27 and 31). No bit of a result depends on them.
 #pragma once
 #include <cstdint>
 
@@ -10,9 +10,11 @@ namespace bn {
 // As initialized: for Intel's Sapphire Rapids, and for what nobody has measured.
 struct Tuning {
   // A pass over all of memory that writes, beyond the last-level cache.
-  int64_t streams = kStreams;      // side by side, channels first
-  int64_t row_streams = kStreams;  // and channels last
-  int64_t task = 64 << 10;         // bytes of one array in a task, where there are many tasks
+  int64_t streams = kStreams;        // side by side, channels first
+  int64_t other_streams = kStreams;  // and of short rows, of 16 bits, or within the shared L3
+  int64_t row_streams = kStreams;    // channels last
+  int64_t task = 64 << 10;           // bytes of one array in a task, at most
+  int64_t shared_l3 = 0;             // L2s that the last-level cache of several cores is like
   int64_t shared = 4;  // samples that share what is made ready per channel, where rows are short
 
   // A channel tile that is written while the next is read.
