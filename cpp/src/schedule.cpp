@@ -22,7 +22,8 @@ constexpr int64_t kLine = 32;  // of the shortest elements
 int64_t tile_streams(const Plan& plan) {
   const Tuning& t = tuning();
   if (!plan.beyond_l3()) return 1;
-  return plan.extent.s < t.short_row ? t.short_streams : t.long_streams;
+  if (plan.extent.s < t.short_row) return t.short_streams;
+  return plan.element == 2 ? t.narrow_streams : t.long_streams;
 }
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -153,8 +154,7 @@ ReduceMap::ReduceMap(const Plan& plan, const Reduce& reduce, bool maps)
   int64_t cache = l2_bytes() * 7 / 8, tile = plan.values() * width_ * plan.element * inputs_;
   // Only what is read again is worth keeping.
   if (!maps || !plan.beyond_l2()) return;
-  bool may_copy = tuning().copies || plan.element == 2;
-  if (may_copy && crowds(plan, width_, input_, inputs_)) {
+  if (tuning().copies && crowds(plan, width_, input_, inputs_)) {
     // Copied side by side, where the rows themselves do not stay in cache. While they are read they
     // are in cache too.
     copies_ = tile * 2 <= cache;

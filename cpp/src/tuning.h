@@ -22,12 +22,36 @@ struct Tuning {
   int64_t short_row = kChunk;        // values; less is short
   int64_t short_streams = kStreams;  // side by side, of short rows
   int64_t long_streams = 4;          // and of long ones (8 of 56x56: 1.2 times as long)
-  bool copies = true;                // whether crowded tiles of more than 16 bits are copied
+  int64_t narrow_streams = 4;        // those of 16 bits
+  bool copies = true;                // whether crowded tiles are copied
 
   int64_t chunks_ahead = 0;  // channels first, of several samples, from beyond the caches
 
   int64_t alike_lines = 48;  // lines of one set of the L1 that are summed side by side, at most
 };
+
+inline constexpr Tuning kUsualTuning = {};
+
+// Zen 4, whose L1 has 8 ways: many streams drive out each other's lines, and a short one ends
+// before the prefetchers follow it. What crowding drives out of the L2 the L3 gives back: 32 MB for
+// cores of 1 MB, and beyond what goes in and out at once.
+constexpr Tuning amd_tuning() {
+  Tuning t;
+  t.streams = 3;
+  t.other_streams = 1;
+  t.row_streams = kRows;
+  t.task = 4 << 20;
+  t.shared_l3 = 40;
+  t.shared = 1;
+  t.short_row = kChunk / 2;
+  t.short_streams = 1;
+  t.narrow_streams = 1;
+  t.copies = false;
+  t.chunks_ahead = 6;
+  t.alike_lines = 8;
+  return t;
+}
+inline constexpr Tuning kAmdTuning = amd_tuning();
 
 // This CPU's.
 const Tuning& tuning();

@@ -6,6 +6,7 @@
 
 #include "dispatch.h"
 #include "problem.h"
+#include "tunings.h"
 
 namespace {
 
@@ -96,15 +97,17 @@ TEST(Conformance, Alignments) {
   }
 }
 
-// Rows a power of two apart, whose channel tiles are copied, the next while one is written.
-// Channels last knows no tiles.
-TEST(Conformance, CopiedTiles) {
-  for (const Case& p :
-       {Case{16, 64, 1024}, Case{16, 64, 1024, bn_f32, bn_relu}, Case{16, 128, 1024, bn_bf16}}) {
-    Results expected = run(p, {bn_detect_isa(), 1, bn_nsc});
-    for (int threads : {1, 2}) {
-      for (bool mask_of_x : {false, true}) {
-        How how = {bn_detect_isa(), threads, bn_ncs, false, 0, 0, mask_of_x};
+// However memory is walked. Rows a power of two apart, whose channel tiles are copied, the next
+// while one is written; channels last knows no tiles. And what is larger than the L2 caches.
+TEST(Conformance, Tunings) {
+  for (const Case& p : {Case{16, 64, 1024, bn_f32, bn_relu}, Case{16, 128, 1024, bn_bf16},
+                        Case{3, 67, 3136}, Case{40, 130, 196}}) {
+    Results expected = run(p, {bn_scalar, 1, bn_nsc});
+    for (const bn::Tuning& tuning : tunings()) {
+      FollowTuning follow(tuning);
+      for (const How& how :
+           {How{bn_detect_isa(), 1, bn_ncs}, How{bn_detect_isa(), 2, bn_ncs, false, 0, 0, true},
+            How{bn_detect_isa(), 2, bn_nsc}}) {
         EXPECT_TRUE(run(p, how).bytes == expected.bytes) << show(p, how);
       }
     }
@@ -121,6 +124,13 @@ TEST(Conformance, Streaming) {
       for (int call = 0; call < 6; call++) {
         EXPECT_TRUE(run(p, how).bytes == expected.bytes) << show(p, how);
       }
+    }
+  }
+  for (const bn::Tuning& tuning : tunings()) {
+    FollowTuning follow(tuning);
+    for (int layout : {bn_ncs, bn_nsc}) {
+      How how = {bn_detect_isa(), 2, layout};
+      EXPECT_TRUE(run(p, how).bytes == expected.bytes) << show(p, how);
     }
   }
 }
