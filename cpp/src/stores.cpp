@@ -29,19 +29,20 @@ struct Cell {
   StoreTrials trials;
 };
 
-StoreTrials& trials_of(uint64_t problem) {
+StoreTrials& trials_of(uint64_t problem, bool around) {
   constexpr uint64_t kCells = 1024, kNear = 8;
   static Cell cells[kCells];
   for (uint64_t i = 0; i < kNear; i++) {
     Cell& cell = cells[(problem + i) % kCells];
     uint64_t found = 0;
-    if (cell.problem.compare_exchange_strong(found, problem) || found == problem)
-      return cell.trials;
+    bool is_new = cell.problem.compare_exchange_strong(found, problem);
+    if (is_new) cell.trials.begin(around);
+    if (is_new || found == problem) return cell.trials;
   }
   // All taken: the first is forgotten.
   Cell& cell = cells[problem % kCells];
   cell.problem = problem;
-  cell.trials.forget();
+  cell.trials.begin(around);
   return cell.trials;
 }
 
@@ -87,15 +88,16 @@ int64_t StoreTrials::median() const {
   return *middle;
 }
 
-void StoreTrials::forget() {
+void StoreTrials::begin(bool around) {
   calls_ = 0;
-  stream_ = false;
+  stream_ = around;
   usual_ = other_ = 0;
 }
 
 StoreChoice::StoreChoice(Pass pass, const Kernels* kernels, const Plan& plan, bool possible) {
   if (!possible || !plan.beyond_l2()) return;
-  trials_ = &trials_of(problem_of(pass, kernels, plan));
+  // Beyond a last-level cache around is the likely way, and with few calls what counts.
+  trials_ = &trials_of(problem_of(pass, kernels, plan), plan.beyond_l3());
   call_ = trials_->next();
   start_ = std::chrono::steady_clock::now();
 }

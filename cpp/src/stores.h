@@ -29,7 +29,8 @@ class StoreTrials {
   };
   Call next();
   void took(const Call& call, int64_t nanoseconds);
-  void forget();
+  // Knows nothing, and goes this way until it does.
+  void begin(bool around);
 
  private:
   static constexpr uint32_t kGroup = 8;

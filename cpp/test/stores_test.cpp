@@ -37,6 +37,19 @@ TEST(Stores, TheFirstCallsTryBoth) {
   EXPECT_EQ(8, around_of(trials, memory, 8));
 }
 
+// What goes through much memory begins with what is likely faster there.
+TEST(Stores, TheFirstCallsGoTheWayTheyAreTold) {
+  bn::StoreTrials trials;
+  Memory memory{30000, 20000};
+  around_of(trials, memory, 100);
+  trials.begin(true);
+  EXPECT_EQ(8, around_of(trials, memory, 8));
+  EXPECT_EQ(0, around_of(trials, memory, 8));
+  EXPECT_EQ(40, around_of(trials, memory, 40));
+  trials.begin(false);
+  EXPECT_EQ(0, around_of(trials, memory, 8));
+}
+
 TEST(Stores, ThroughTheCachesWhereThatIsFasterOnceTheOutputIsThere) {
   bn::StoreTrials trials;
   Memory memory{20000, 30000};
