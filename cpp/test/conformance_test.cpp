@@ -114,7 +114,7 @@ TEST(Conformance, Tunings) {
   }
 }
 
-// Larger than the L2 caches, and often enough that both kinds of store are tried (stores.h).
+// Larger than the L2 caches, and often enough that stores around them are tried (stores.h).
 TEST(Conformance, Streaming) {
   Case p = {16, 67, 3136};
   Results expected = run(p, {bn_detect_isa(), 1, bn_ncs, true});
