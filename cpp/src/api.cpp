@@ -186,11 +186,9 @@ class MomentsReduce : public Reduce {
     arrays[0] = x_;
     return 1;
   }
-  void ncs(int64_t c0, int64_t c1, int64_t q0, int64_t q1, double* a, double* b,
-           const Packed* packed) override {
+  void ncs(const Chunks& chunks, double* a, double* b, const Packed* packed) override {
     Data x = packed ? Data{packed->p[0], packed->pitch} : x_;
-    call_.kernels->moments_ncs(call_.plan.extent, x, c0, c1, q0, q1,
-                               packed ? 0 : call_.plan.chunks_ahead(), a, b);
+    call_.kernels->moments_ncs(call_.plan.extent, x, chunks, a, b);
   }
   void nsc(int64_t c0, int64_t c1, int64_t q0, int64_t q1, void* lanes, double* a,
            double* b) override {
@@ -227,12 +225,11 @@ class SumsReduce : public Reduce {
     }
     return count;
   }
-  void ncs(int64_t c0, int64_t c1, int64_t q0, int64_t q1, double* a, double* b,
-           const Packed* packed) override {
+  void ncs(const Chunks& chunks, double* a, double* b, const Packed* packed) override {
     auto sums = call_.kernels->sums_ncs[mask_of(call_, args_)];
     Gradient args = args_;
     if (packed) take_packed(args, *packed);
-    sums(args, c0, c1, q0, q1, packed ? 0 : call_.plan.chunks_ahead(), a, b);
+    sums(args, chunks, a, b);
   }
   void nsc(int64_t c0, int64_t c1, int64_t q0, int64_t q1, void* lanes, double* a,
            double* b) override {

@@ -85,14 +85,21 @@ struct FinishGradient {
   void *dweight, *dbias, *scale, *c1, *c2;
 };
 
+// What is summed, channels first: chunks [q0, q1) of channels [c0, c1), in segments of so many.
+// Result i of channel c, of chunks [q0 + i * segment, q0 + (i + 1) * segment), goes to
+// [i * (c1 - c0) + c - c0]. While a chunk is summed, the one so many chunks `ahead` is fetched,
+// where samples are not shorter than chunks; 0: none is.
+struct Chunks {
+  int64_t c0, c1, q0, q1, segment, ahead;
+};
+
 struct Kernels {
-  // Moments of chunks [q0, q1) of channels [c0, c1), merged in order, into mean[c - c0] (relative
-  // to the channel's first value) and m2[c - c0]. While a chunk is summed, the one so many chunks
-  // ahead is fetched.
-  void (*moments_ncs)(const Extent&, Data x, int64_t c0, int64_t c1, int64_t q0, int64_t q1,
-                      int64_t ahead, double* mean, double* m2);
-  // Channels last: lanes is room for kLaneBytes; lane_rows of the rows of each lane are summed
-  // before those of the next one. No bit depends on it.
+  // Moments of each segment, its chunks merged in order: mean (relative to the channel's first
+  // value) and m2.
+  void (*moments_ncs)(const Extent&, Data x, const Chunks&, double* mean, double* m2);
+  // Channels last: those of chunks [q0, q1) of channels [c0, c1), at [c - c0]. lanes is room for
+  // kLaneBytes; lane_rows of the rows of each lane are summed before those of the next one. No bit
+  // depends on it.
   void (*moments_nsc)(const Extent&, Data x, int64_t c0, int64_t c1, int64_t q0, int64_t q1,
                       void* lanes, int64_t lane_rows, double* mean, double* m2);
 
@@ -117,9 +124,8 @@ struct Kernels {
   void (*normalize_nsc[3][2])(const Normalize&, int64_t streams, int64_t r0, int64_t r1);
 
   // [mask]: an activation whose mask is read from y, or, 2 further, computed again from x. Sums of
-  // g and g * (x - mean) over chunks [q0, q1), at [c - c0].
-  void (*sums_ncs[5])(const Gradient&, int64_t c0, int64_t c1, int64_t q0, int64_t q1,
-                      int64_t ahead, double* g, double* dot);
+  // g and g * (x - mean).
+  void (*sums_ncs[5])(const Gradient&, const Chunks&, double* g, double* dot);
   void (*sums_nsc[5])(const Gradient&, int64_t c0, int64_t c1, int64_t q0, int64_t q1, void* lanes,
                       int64_t lane_rows, double* g, double* dot);
   // Adds segments [1, p) to segment 0.

@@ -218,7 +218,7 @@ void ReduceMap::by_tiles(char* areas, double* a, double* b, Reduce& reduce, Map*
   // Segments of one chunk are merged in the order of chunks: as one segment they are merged at
   // once.
   int64_t per = plan_.chunks_per_segment() == 1 ? plan_.chunks() : plan_.chunks_per_segment();
-  int64_t segments = ceil_div(plan_.chunks(), per);
+  int64_t segments = ceil_div(plan_.chunks(), per), ahead = copies_ ? 0 : plan_.chunks_ahead();
   int64_t tiles = ceil_div(e.c, width_);
   auto held = [&](int worker) { return reinterpret_cast<int64_t*>(areas + worker * area()); };
   if (copies_) {
@@ -239,10 +239,7 @@ void ReduceMap::by_tiles(char* areas, double* a, double* b, Reduce& reduce, Map*
       *held(worker) = read_ahead_ && next ? tile + 1 : tile;
     }
     if (read_ahead_ && next) read_next(packed, &walk);
-    for (int64_t p = 0; p < segments; p++) {
-      reduce.ncs(c0, c1, p * per, std::min((p + 1) * per, plan_.chunks()), tile_a + p * channels,
-                 tile_b + p * channels, packed);
-    }
+    reduce.ncs({c0, c1, 0, plan_.chunks(), per, ahead}, tile_a, tile_b, packed);
     reduce.merge(channels, channels, segments, tile_a, tile_b);
     reduce.finish(c0, c1, tile_a, tile_b);
     if (map) map->ncs(0, e.n, c0 * e.s, c1 * e.s, packed, walk);
@@ -259,7 +256,7 @@ void ReduceMap::by_segments(char* lanes, double* a, double* b, Reduce& reduce, M
     if (plan_.channels_last) {
       reduce.nsc(c0, c1, q0, q1, lanes + worker * kLaneBytes, a + at, b + at);
     } else {
-      reduce.ncs(c0, c1, q0, q1, a + at, b + at, nullptr);
+      reduce.ncs({c0, c1, q0, q1, per, plan_.chunks_ahead()}, a + at, b + at, nullptr);
     }
     // Nothing to merge: what is made of the sums is made here, by whoever has them.
     if (segments == 1) reduce.finish(c0, c1, a + c0, b + c0);

@@ -72,8 +72,7 @@ class Reduce {
  public:
   // The arrays that are summed, at most three; their number is the return value.
   virtual int inputs(Data* arrays) const = 0;
-  virtual void ncs(int64_t c0, int64_t c1, int64_t q0, int64_t q1, double* a, double* b,
-                   const Packed* packed) = 0;
+  virtual void ncs(const Chunks& chunks, double* a, double* b, const Packed* packed) = 0;
   virtual void nsc(int64_t c0, int64_t c1, int64_t q0, int64_t q1, void* lanes, double* a,
                    double* b) = 0;
   virtual void merge(int64_t width, int64_t channels, int64_t segments, double* a, double* b) = 0;

@@ -47,7 +47,7 @@ constexpr Tuning amd_tuning() {
   t.short_streams = 1;
   t.narrow_streams = 1;
   t.copies = false;
-  t.chunks_ahead = 6;
+  t.chunks_ahead = 10;
   t.alike_lines = 8;
   return t;
 }

@@ -4,6 +4,7 @@
 // by channel.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <random>
 #include <utility>
@@ -272,35 +273,41 @@ TEST_P(Walks, SumsOfRows) {
   }
 }
 
-// Channels first: sums while other chunks are fetched ahead, up to more than there are.
-TEST_P(Walks, SumsWithChunksAhead) {
+// Channels first: sums of several segments at once are those of each alone, also while other chunks
+// are fetched ahead, up to more than there are.
+TEST_P(Walks, SumsBySegments) {
   int dtype = GetParam();
   for (Extent extent :
-       {Extent{3, 5, 300}, Extent{2, 4, 256}, Extent{5, 3, 1000}, Extent{4, 7, 50}}) {
+       {Extent{3, 5, 300}, Extent{2, 4, 256}, Extent{5, 3, 1000}, Extent{40, 7, 50}}) {
     int64_t pitch = extent.c * extent.s + 9;
     Arrays arrays({{1, 1, extent.n * pitch}, 0, 1, 0, 0}, dtype, 0, extent.c);
     auto args = gradient_args(arrays, 0, 0, 0, extent, pitch);
     int64_t chunks = (extent.values() + bn::kChunk - 1) / bn::kChunk;
-    auto sums = [&](int isa, int64_t ahead) {
-      const bn::Kernels& kernels = *bn::kernels_for(isa, dtype);
-      std::vector<double> a((size_t)extent.c), b(a), all;
-      auto add = [&] {
-        all.insert(all.end(), a.begin(), a.end());
-        all.insert(all.end(), b.begin(), b.end());
+    for (int64_t segment : {1, 2, 3, 100}) {
+      // Results of all kernels, of so many segments at a time.
+      auto sums = [&](int isa, int64_t at_once, int64_t ahead) {
+        const bn::Kernels& kernels = *bn::kernels_for(isa, dtype);
+        auto count = (size_t)((chunks + segment - 1) / segment * extent.c);
+        std::vector<std::vector<double>> results(12, std::vector<double>(count));
+        for (int64_t i = 0; i * segment < chunks; i += at_once) {
+          int64_t q0 = i * segment, q1 = std::min(q0 + at_once * segment, chunks);
+          bn::Chunks some = {0, extent.c, q0, q1, segment, ahead};
+          auto at = [&](size_t k) { return results[k].data() + i * extent.c; };
+          kernels.moments_ncs(extent, args.x, some, at(0), at(1));
+          for (size_t k = 0; k < 5; k++)
+            kernels.sums_ncs[k](args, some, at(2 * k + 2), at(2 * k + 3));
+        }
+        return results;
       };
-      kernels.moments_ncs(extent, args.x, 0, extent.c, 0, chunks, ahead, a.data(), b.data());
-      add();
-      for (auto kernel : kernels.sums_ncs) {
-        kernel(args, 0, extent.c, 0, chunks, ahead, a.data(), b.data());
-        add();
-      }
-      return all;
-    };
-    auto expected = sums(bn_scalar, 0);
-    for (int isa : isas()) {
-      for (int64_t ahead : {0, 1, 6, 100}) {
-        EXPECT_EQ(expected, sums(isa, ahead))
-            << "isa " << isa << " ahead " << ahead << " n " << extent.n << " s " << extent.s;
+      auto expected = sums(bn_scalar, 1, 0);
+      for (int isa : isas()) {
+        for (int64_t at_once : {1, 2, 100}) {
+          for (int64_t ahead : {0, 1, 6, 100}) {
+            EXPECT_EQ(expected, sums(isa, at_once, ahead))
+                << "isa " << isa << " segment " << segment << " at once " << at_once << " ahead "
+                << ahead << " n " << extent.n << " s " << extent.s;
+          }
+        }
       }
     }
   }

@@ -165,11 +165,11 @@ BN_INLINE void fetch(const S* p, int64_t pitch, int64_t s, int64_t i) {
 
 // The sums of up to 16 chunks, of one channel or of several, lane by lane: what is done once a
 // chunk is done for all of them in vectors. Chunk l is number q[l] of channel c[l] and has n[l]
-// values.
+// values; its segment, whose result goes to at[l], has before[l] values before it.
 template <class E>
 struct Block {
-  int64_t count = 0, c[16], q[16];
-  double n[16];
+  int64_t count = 0, c[16], q[16], at[16];
+  double n[16], before[16];
   alignas(64) E a[16 * 16], b[16 * 16];
 
   // Those of chunks [count, 16) are 0.
@@ -187,13 +187,13 @@ struct Full {
   constexpr operator int64_t() const { return kChunk; }
 };
 
-// Channels first: calls sum(l, c, p, n) for each chunk [q0, q1) of channels [c0, c1), which gives
-// the sums of its n values at p[0], p[1], ... by lanes, as chunk l of a block; and done(block) for
-// every 16 chunks and for the rest. While a chunk is summed, the one so many chunks ahead is
-// fetched, where samples are not shorter than chunks; 0: none is.
+// Channels first: calls sum(l, c, p, n) for each chunk, which gives the sums of its n values at
+// p[0], p[1], ... by lanes, as chunk l of a block; and done(block) for every 16 chunks and for the
+// rest.
 template <class S, int arrays, class Sum, class Done>
-BN_INLINE void for_chunks(const Extent& e, const Data (&array)[arrays], int64_t c0, int64_t c1,
-                          int64_t q0, int64_t q1, int64_t ahead, Sum sum, Done done) {
+BN_INLINE void for_chunks(const Extent& e, const Data (&array)[arrays], const Chunks& chunks,
+                          Sum sum, Done done) {
+  const auto [c0, c1, q0, q1, segment, ahead] = chunks;
   S copies[arrays][kChunk];
   Block<Element<S>> block;
   // The samples of an only channel are one.
@@ -217,7 +217,16 @@ BN_INLINE void for_chunks(const Extent& e, const Data (&array)[arrays], int64_t 
       fetch((const S*)a.p + sample * a.pitch + c * e.s + i, a.pitch, s, i);
     }
   };
-  for (int64_t c = c0, q = q0; c < c1 && q < q1;) {
+  // The segment of chunk q: its first chunk, and where the result of channel c0 goes.
+  int64_t begin = q0, base = 0;
+  int64_t c = c0, q = q0;
+  auto next_chunk = [&]() BN_ALWAYS {
+    q++;
+    if (q < begin + segment) return;
+    begin = q;
+    base += c1 - c0;
+  };
+  while (c < c1 && q < q1) {
     int64_t r0 = q * kChunk, n = min(kChunk, e.values() - r0), sample = r0 / s, i = r0 - sample * s;
     // Chunks that lie alike, a step apart.
     bool whole = i + n <= s;
@@ -232,7 +241,9 @@ BN_INLINE void for_chunks(const Extent& e, const Data (&array)[arrays], int64_t 
       int64_t l = block.count;
       block.c[l] = c;
       block.q[l] = q;
+      block.at[l] = base + (c - c0);
       block.n[l] = (double)n;
+      block.before[l] = (double)((q - begin) * kChunk);
       const S* p[arrays];
 #pragma GCC unroll 3
       for (int k = 0; k < arrays; k++) {
@@ -243,14 +254,18 @@ BN_INLINE void for_chunks(const Extent& e, const Data (&array)[arrays], int64_t 
       Sums<Element<S>> sums = n == kChunk ? sum(l, c, p, Full{}) : sum(l, c, p, n);
       store(block.a + 16 * l, sums.a);
       store(block.b + 16 * l, sums.b);
-      c += across;
-      q += !across;
+      if (across) {
+        c++;
+      } else {
+        next_chunk();
+      }
     }
     if (across && c == c1) {
       c = c0;
-      q++;
+      next_chunk();
     } else if (!across && q == q1) {
-      q = q0;
+      q = begin = q0;
+      base = 0;
       c++;
     }
     if (block.count == 16 || c == c1 || q == q1) {

@@ -30,8 +30,7 @@ BN_INLINE Vec<Element<S>> masked(const S* dy, const S* y, Count count, Vec<Eleme
 }
 
 template <class S, int act>
-void sums_ncs(const Gradient& a, int64_t c0, int64_t c1, int64_t q0, int64_t q1, int64_t ahead,
-              double* g, double* dot) {
+void sums_ncs(const Gradient& a, const Chunks& chunks, double* g, double* dot) {
   using E = Element<S>;
   constexpr int inputs = of_y(act) ? 3 : 2;
   Vec<E> zero = splat(E(0)), slope = splat((E)a.slope);
@@ -53,14 +52,14 @@ void sums_ncs(const Gradient& a, int64_t c0, int64_t c1, int64_t q0, int64_t q1,
     store(g_q, widen(sums.a));
     store(dot_q, widen(sums.b));
     for (int64_t l = 0; l < block.count; l++) {
-      int64_t i = block.c[l] - c0;
-      bool first = block.q[l] == q0;
+      int64_t i = block.at[l];
+      bool first = block.before[l] == 0;
       g[i] = first ? g_q[l] : g[i] + g_q[l];
       dot[i] = first ? dot_q[l] : dot[i] + dot_q[l];
     }
   };
   const Data arrays[] = {a.dy, a.x, a.y};
-  for_chunks<S>(a.extent, (const Data(&)[inputs])arrays, c0, c1, q0, q1, ahead, sum, done);
+  for_chunks<S>(a.extent, (const Data(&)[inputs])arrays, chunks, sum, done);
 }
 
 template <class S, int act>

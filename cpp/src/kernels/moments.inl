@@ -72,8 +72,7 @@ static void mend(int64_t count, Sums<E> sums, N n, First first, Value value, dou
 }
 
 template <class S>
-void moments_ncs(const Extent& e, Data x, int64_t c0, int64_t c1, int64_t q0, int64_t q1,
-                 int64_t ahead, double* mean, double* m2) {
+void moments_ncs(const Extent& e, Data x, const Chunks& chunks, double* mean, double* m2) {
   using E = Element<S>;
   Vec<E> zero = splat(E(0));
   E shift[16] = {}, first[16] = {};
@@ -108,16 +107,16 @@ void moments_ncs(const Extent& e, Data x, int64_t c0, int64_t c1, int64_t q0, in
           [&](int64_t l) { return first[l]; }, value, mean_q, m2_q);
     }
     for (int64_t l = 0; l < block.count; l++) {
-      int64_t i = block.c[l] - c0, q = block.q[l];
-      if (q == q0) {
+      int64_t i = block.at[l];
+      if (block.before[l] == 0) {
         mean[i] = mean_q[l];
         m2[i] = m2_q[l];
       } else {
-        merge((double)((q - q0) * kChunk), mean + i, m2 + i, block.n[l], mean_q[l], m2_q[l]);
+        merge(block.before[l], mean + i, m2 + i, block.n[l], mean_q[l], m2_q[l]);
       }
     }
   };
-  for_chunks<S, 1>(e, {x}, c0, c1, q0, q1, ahead, sum, done);
+  for_chunks<S, 1>(e, {x}, chunks, sum, done);
 }
 
 // The shift of 16 channels: the mean of the first h rows.
