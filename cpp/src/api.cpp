@@ -11,7 +11,6 @@
 #include "parallel.h"
 #include "schedule.h"
 #include "stores.h"
-#include "tuning.h"
 #include "workspace.h"
 
 namespace bn {
@@ -170,12 +169,6 @@ KernelMap<Gradient> map_of(const Call& call, const Gradient& args, bool training
   return {args, k.gradient_ncs[mask][training][residual], k.gradient_nsc[mask][training][residual]};
 }
 
-// Channels last: rows of a lane that are summed before the next lane's, in so many arrays. Rows at
-// a power of two from each other share a set of the L1.
-int64_t lane_rows(int arrays) {
-  return std::min<int64_t>(tuning().alike_lines / arrays, kChunk / 16);
-}
-
 class MomentsReduce : public Reduce {
  public:
   virtual ~MomentsReduce() = default;
@@ -192,7 +185,8 @@ class MomentsReduce : public Reduce {
   }
   void nsc(int64_t c0, int64_t c1, int64_t q0, int64_t q1, void* lanes, double* a,
            double* b) override {
-    call_.kernels->moments_nsc(call_.plan.extent, x_, c0, c1, q0, q1, lanes, lane_rows(1), a, b);
+    call_.kernels->moments_nsc(call_.plan.extent, x_, c0, c1, q0, q1, lanes,
+                               call_.plan.lane_rows(1), a, b);
   }
   void merge(int64_t width, int64_t channels, int64_t segments, double* a, double* b) override {
     call_.kernels->merge_moments(width, channels, segments,
@@ -235,7 +229,7 @@ class SumsReduce : public Reduce {
            double* b) override {
     Data arrays[3];
     call_.kernels->sums_nsc[mask_of(call_, args_)](args_, c0, c1, q0, q1, lanes,
-                                                   lane_rows(inputs(arrays)), a, b);
+                                                   call_.plan.lane_rows(inputs(arrays)), a, b);
   }
   void merge(int64_t width, int64_t channels, int64_t segments, double* a, double* b) override {
     call_.kernels->merge_sums(width, channels, segments, a, b);

@@ -41,6 +41,8 @@ struct Plan {
 
   // Chunks of channels first that are fetched ahead of what is summed.
   int64_t chunks_ahead() const;
+  // Rows of a lane of channels last that are summed before the next lane's, in so many inputs.
+  int64_t lane_rows(int inputs) const;
 
   // Threads that are worth waking for this much memory.
   int workers() const;

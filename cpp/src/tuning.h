@@ -27,7 +27,10 @@ struct Tuning {
 
   int64_t chunks_ahead = 0;  // channels first, of several samples, from beyond the caches
 
-  int64_t alike_lines = 48;  // lines of one set of the L1 that are summed side by side, at most
+  // Sums of channels last.
+  int64_t alike_lines = 48;    // lines of one set of the L1 that are summed side by side, at most
+  int64_t row_in_order = 0;    // bytes of a row, for each array and each sum, up to which rows
+  int64_t least_in_order = 8;  // from beyond the caches are summed in order; channels, at least
 };
 
 inline constexpr Tuning kUsualTuning = {};
@@ -49,6 +52,7 @@ constexpr Tuning amd_tuning() {
   t.copies = false;
   t.chunks_ahead = 10;
   t.alike_lines = 8;
+  t.row_in_order = 64;
   return t;
 }
 inline constexpr Tuning kAmdTuning = amd_tuning();

@@ -14,6 +14,7 @@
 #include "problem.h"
 #include "schedule.h"
 #include "tuning.h"
+#include "tunings.h"
 
 namespace {
 
@@ -337,6 +338,26 @@ TEST(Plan, FetchesChunksAheadOfRowsThatEndSoon) {
   EXPECT_EQ(0, ahead(32, many / 32 / 196 / 4, 196));
   EXPECT_EQ(0, ahead(32, 1 + many / 32 / 50176 / 4, 50176));
   EXPECT_EQ(0, ahead(2, 4, 3136));
+}
+
+// From beyond the caches, rows that are narrow, but not too narrow, are summed in their order.
+TEST(Plan, SumsNarrowRowsInOrder) {
+  FollowTuning amd(bn::kAmdTuning);
+  int64_t many = 64 * bn::l2_bytes();
+  auto rows = [](int64_t bytes, int64_t c, int64_t element, int arrays) {
+    bn::Plan plan = {{bytes / c / element, c, 1}, true, 1, element, arrays, true};
+    return plan.lane_rows(arrays);
+  };
+  EXPECT_EQ(1, rows(many, 64, 4, 2));
+  EXPECT_EQ(1, rows(many, 64, 2, 2));  // the sums are of floats
+  EXPECT_EQ(4, rows(many, 64, 8, 2));
+  EXPECT_EQ(4, rows(many, 65, 4, 2));
+  EXPECT_EQ(4, rows(many, 7, 4, 2));
+  EXPECT_EQ(4, rows(many / 4, 64, 4, 2));
+  EXPECT_EQ(1, rows(many, 48, 4, 1));
+  EXPECT_EQ(8, rows(many, 64, 4, 1));
+  FollowTuning usual(bn::kUsualTuning);
+  EXPECT_EQ(16, rows(many, 64, 4, 2));
 }
 
 }  // namespace
