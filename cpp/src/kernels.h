@@ -88,9 +88,11 @@ struct FinishGradient {
 // What is summed, channels first: chunks [q0, q1) of channels [c0, c1), in segments of so many.
 // Result i of channel c, of chunks [q0 + i * segment, q0 + (i + 1) * segment), goes to
 // [i * (c1 - c0) + c - c0]. While a chunk is summed, the one so many chunks `ahead` is fetched,
-// where samples are not shorter than chunks; 0: none is.
+// where samples are not shorter than chunks; 0: none is. gathers: chunks of several samples are
+// copied together and then summed, not where they are. No bit depends on these two.
 struct Chunks {
   int64_t c0, c1, q0, q1, segment, ahead;
+  bool gathers;
 };
 
 struct Kernels {

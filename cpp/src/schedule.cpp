@@ -250,7 +250,7 @@ void ReduceMap::by_tiles(char* areas, double* a, double* b, Reduce& reduce, Map*
       *held(worker) = read_ahead_ && next ? tile + 1 : tile;
     }
     if (read_ahead_ && next) read_next(packed, &walk);
-    reduce.ncs({c0, c1, 0, plan_.chunks(), per, ahead}, tile_a, tile_b, packed);
+    reduce.ncs({c0, c1, 0, plan_.chunks(), per, ahead, tuning().gathers}, tile_a, tile_b, packed);
     reduce.merge(channels, channels, segments, tile_a, tile_b);
     reduce.finish(c0, c1, tile_a, tile_b);
     if (map) map->ncs(0, e.n, c0 * e.s, c1 * e.s, packed, walk);
@@ -267,7 +267,8 @@ void ReduceMap::by_segments(char* lanes, double* a, double* b, Reduce& reduce, M
     if (plan_.channels_last) {
       reduce.nsc(c0, c1, q0, q1, lanes + worker * kLaneBytes, a + at, b + at);
     } else {
-      reduce.ncs({c0, c1, q0, q1, per, plan_.chunks_ahead()}, a + at, b + at, nullptr);
+      reduce.ncs({c0, c1, q0, q1, per, plan_.chunks_ahead(), tuning().gathers}, a + at, b + at,
+                 nullptr);
     }
     // Nothing to merge: what is made of the sums is made here, by whoever has them.
     if (segments == 1) reduce.finish(c0, c1, a + c0, b + c0);

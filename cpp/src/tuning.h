@@ -25,7 +25,9 @@ struct Tuning {
   int64_t narrow_streams = 4;        // those of 16 bits
   bool copies = true;                // whether crowded tiles are copied
 
-  int64_t chunks_ahead = 0;  // channels first, of several samples, from beyond the caches
+  // Sums of channels first, of several samples.
+  bool gathers = true;       // whether what is of several is copied together, not summed in place
+  int64_t chunks_ahead = 0;  // from beyond the caches
 
   // Sums of channels last.
   int64_t alike_lines = 48;    // lines of one set of the L1 that are summed side by side, at most
@@ -50,6 +52,7 @@ constexpr Tuning amd_tuning() {
   t.short_streams = 1;
   t.narrow_streams = 1;
   t.copies = false;
+  t.gathers = false;
   t.chunks_ahead = 10;
   t.alike_lines = 8;
   t.row_in_order = 64;

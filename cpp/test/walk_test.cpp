@@ -279,20 +279,21 @@ TEST_P(Walks, SumsOfRows) {
 TEST_P(Walks, SumsBySegments) {
   int dtype = GetParam();
   for (Extent extent :
-       {Extent{3, 5, 300}, Extent{2, 4, 256}, Extent{5, 3, 1000}, Extent{40, 7, 50}}) {
+       {Extent{3, 5, 300}, Extent{2, 4, 256}, Extent{5, 3, 1000}, Extent{40, 7, 50},
+        Extent{33, 3, 17}, Extent{21, 2, 16}, Extent{19, 2, 49}, Extent{90, 2, 15}}) {
     int64_t pitch = extent.c * extent.s + 9;
     Arrays arrays({{1, 1, extent.n * pitch}, 0, 1, 0, 0}, dtype, 0, extent.c);
     auto args = gradient_args(arrays, 0, 0, 0, extent, pitch);
     int64_t chunks = (extent.values() + bn::kChunk - 1) / bn::kChunk;
     for (int64_t segment : {1, 2, 3, 100}) {
       // Results of all kernels, of so many segments at a time.
-      auto sums = [&](int isa, int64_t at_once, int64_t ahead) {
+      auto sums = [&](int isa, int64_t at_once, int64_t ahead, bool gathers) {
         const bn::Kernels& kernels = *bn::kernels_for(isa, dtype);
         auto count = (size_t)((chunks + segment - 1) / segment * extent.c);
         std::vector<std::vector<double>> results(12, std::vector<double>(count));
         for (int64_t i = 0; i * segment < chunks; i += at_once) {
           int64_t q0 = i * segment, q1 = std::min(q0 + at_once * segment, chunks);
-          bn::Chunks some = {0, extent.c, q0, q1, segment, ahead};
+          bn::Chunks some = {0, extent.c, q0, q1, segment, ahead, gathers};
           auto at = [&](size_t k) { return results[k].data() + i * extent.c; };
           kernels.moments_ncs(extent, args.x, some, at(0), at(1));
           for (size_t k = 0; k < 5; k++)
@@ -300,13 +301,15 @@ TEST_P(Walks, SumsBySegments) {
         }
         return results;
       };
-      auto expected = sums(bn_scalar, 1, 0);
+      auto expected = sums(bn_scalar, 1, 0, true);
       for (int isa : isas()) {
         for (int64_t at_once : {1, 2, 100}) {
           for (int64_t ahead : {0, 1, 6, 100}) {
-            EXPECT_EQ(expected, sums(isa, at_once, ahead))
-                << "isa " << isa << " segment " << segment << " at once " << at_once << " ahead "
-                << ahead << " n " << extent.n << " s " << extent.s;
+            for (bool gathers : {false, true}) {
+              EXPECT_EQ(expected, sums(isa, at_once, ahead, gathers))
+                  << "isa " << isa << " segment " << segment << " at once " << at_once << " ahead "
+                  << ahead << " gathers " << gathers << " n " << extent.n << " s " << extent.s;
+            }
           }
         }
       }

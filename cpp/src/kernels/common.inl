@@ -130,6 +130,76 @@ BN_INLINE void reduce_rows(int64_t n, int64_t width, E* lanes, int64_t lane_rows
   });
 }
 
+// Where a chunk's values i, i + 1, ... are, in each of its arrays: at p[k] + i.
+template <class S>
+struct At {
+  const S* const* p;
+  int64_t i;
+
+  template <class Count>
+  BN_ALWAYS Vec<Element<S>> operator()(int k, Count count, Vec<Element<S>> rest) const {
+    return load(p[k] + i, count, rest);
+  }
+};
+
+// The same of values of which the first `part` are at p[k] + i, the end of a sample's, and the
+// others, from next[k] + i + part on, the begin of the next sample's. What is before them is read
+// too: there is at least one sample before.
+template <class S>
+struct AtEnd {
+  const S *const *p, *const *next;
+  int64_t i, part;
+
+  template <class Count>
+  BN_ALWAYS Vec<Element<S>> operator()(int k, Count count, Vec<Element<S>> rest) const {
+    return load(p[k] + i, part, load(next[k] + i, count, rest));
+  }
+};
+
+// The first 16 values of array 0, or, if n is less, n and zeros.
+template <template <class> class Where, class S>
+BN_INLINE Vec<Element<S>> first_16(Where<S> at, int64_t n) {
+  Vec<Element<S>> zero = splat(Element<S>(0));
+  return n >= 16 ? at(0, All{}, zero) : at(0, n, zero);
+}
+
+// Channels first: the sums of a chunk's n values at p[k].
+template <class S, class N, class Add>
+BN_INLINE Sums<Element<S>> reduce_at(N n, const S* const* p, Add add) {
+  return reduce_run<Element<S>>(n, [&](int64_t i, auto count, Sums<Element<S>>& sums) BN_ALWAYS {
+    add(At<S>{p, i}, count, sums);
+  });
+}
+
+// The same where the values, from value i of a sample on, go on in the next samples, those of array
+// k a jump[k] further. Samples have 16 values at least.
+template <class S, int arrays, class Add>
+BN_INLINE Sums<Element<S>> reduce_at_several(int64_t n, const S* const (&at)[arrays],
+                                             const int64_t (&jump)[arrays], int64_t s, int64_t i,
+                                             Add add) {
+  Sums<Element<S>> sums = {splat(Element<S>(0)), splat(Element<S>(0))};
+  const S *p[arrays], *next[arrays];
+  for (int k = 0; k < arrays; k++) p[k] = at[k];
+  for (int64_t j = 0, end = s - i;; end += s) {
+    for (int64_t stop = min(end, n); j + 16 <= stop; j += 16) add(At<S>{p, j}, All{}, sums);
+    if (end >= n) {
+      if (j < n) add(At<S>{p, j}, n - j, sums);
+      return sums;
+    }
+    for (int k = 0; k < arrays; k++) next[k] = p[k] + jump[k];
+    if (j < end) {
+      AtEnd<S> both = {p, next, j, end - j};
+      if (n - j < 16) {
+        add(both, n - j, sums);
+        return sums;
+      }
+      add(both, All{}, sums);
+      j += 16;
+    }
+    for (int k = 0; k < arrays; k++) p[k] = next[k];
+  }
+}
+
 // Channels first: n values of a channel, from value i of a sample on, at p, that are not
 // contiguous: copied to buffer.
 template <class S>
@@ -187,13 +257,14 @@ struct Full {
   constexpr operator int64_t() const { return kChunk; }
 };
 
-// Channels first: calls sum(l, c, p, n) for each chunk, which gives the sums of its n values at
-// p[0], p[1], ... by lanes, as chunk l of a block; and done(block) for every 16 chunks and for the
-// rest.
+// Channels first: calls sum(l, c, n, first, reduce) for each chunk, of n values, as chunk l of a
+// block, for its sums by lanes; first are the first 16 values of array 0. They are reduce(add),
+// where add(at, count, sums) adds the terms of the next values, at(k, count, rest) of array k.
+// Calls done(block) for every 16 chunks and for the rest.
 template <class S, int arrays, class Sum, class Done>
 BN_INLINE void for_chunks(const Extent& e, const Data (&array)[arrays], const Chunks& chunks,
                           Sum sum, Done done) {
-  const auto [c0, c1, q0, q1, segment, ahead] = chunks;
+  const auto [c0, c1, q0, q1, segment, ahead, gathers] = chunks;
   S copies[arrays][kChunk];
   Block<Element<S>> block;
   // The samples of an only channel are one.
@@ -204,6 +275,8 @@ BN_INLINE void for_chunks(const Extent& e, const Data (&array)[arrays], const Ch
   // next chunk of this one.
   const bool across = s < kChunk;
   const int64_t step = across ? e.s : kChunk;
+  int64_t jump[arrays];
+  for (int k = 0; k < arrays; k++) jump[k] = array[k].pitch - s;
   auto fetch_after = [&](int64_t c, int64_t q) BN_ALWAYS {
     q += ahead;
     if (q >= q1) {
@@ -244,14 +317,29 @@ BN_INLINE void for_chunks(const Extent& e, const Data (&array)[arrays], const Ch
       block.at[l] = base + (c - c0);
       block.n[l] = (double)n;
       block.before[l] = (double)((q - begin) * kChunk);
-      const S* p[arrays];
-#pragma GCC unroll 3
-      for (int k = 0; k < arrays; k++) {
-        p[k] = whole ? at[k] : gather(at[k], array[k].pitch, s, i, n, copies[k]);
-        at[k] += step;
-      }
       if (ahead > 0) fetch_after(c, q);
-      Sums<Element<S>> sums = n == kChunk ? sum(l, c, p, Full{}) : sum(l, c, p, n);
+      auto in_one = [&](auto values, const S* const* p) BN_ALWAYS {
+        return sum(l, c, values, first_16(At<S>{p, 0}, values),
+                   [&](auto add) BN_ALWAYS { return reduce_at<S>(values, p, add); });
+      };
+      Sums<Element<S>> sums;
+      if (whole) {
+        sums = n == kChunk ? in_one(Full{}, at) : in_one(n, at);
+      } else if (!gathers && s >= 16) {
+        const S* next[arrays];
+        for (int k = 0; k < arrays; k++) next[k] = at[k] + jump[k];
+        auto first =
+            s - i >= 16 ? first_16(At<S>{at, 0}, n) : first_16(AtEnd<S>{at, next, 0, s - i}, n);
+        sums = sum(l, c, n, first, [&](auto add) BN_ALWAYS {
+          return reduce_at_several<S>(n, at, jump, s, i, add);
+        });
+      } else {
+        const S* p[arrays];
+        for (int k = 0; k < arrays; k++) p[k] = gather(at[k], array[k].pitch, s, i, n, copies[k]);
+        sums = in_one(n, p);
+      }
+#pragma GCC unroll 3
+      for (int k = 0; k < arrays; k++) at[k] += step;
       store(block.a + 16 * l, sums.a);
       store(block.b + 16 * l, sums.b);
       if (across) {

@@ -16,12 +16,11 @@ template <>
 inline constexpr float kStoredAsZero<bn::F16> = 0x1p-25f;
 
 // g: dy where the activation passed it on, by the sign of y, or of what y was computed from.
-template <class S, int act, class Count>
-BN_INLINE Vec<Element<S>> masked(const S* dy, const S* y, Count count, Vec<Element<S>> slope,
+template <class S, int act>
+BN_INLINE Vec<Element<S>> masked(Vec<Element<S>> dy, Vec<Element<S>> y, Vec<Element<S>> slope,
                                  Vec<Element<S>> centered, Vec<Element<S>> scale,
                                  Vec<Element<S>> bias) {
-  Vec<Element<S>> zero = splat(Element<S>(0)), g = load(dy, count, zero), sign = zero;
-  if constexpr (of_y(act)) sign = load(y, count, zero);
+  Vec<Element<S>> zero = splat(Element<S>(0)), g = dy, sign = y;
   if constexpr (of_x(act)) sign = fma(centered, scale, bias);
   if constexpr (of_x(act) && kStoredAsZero<S> != 0) sign = sign - splat(kStoredAsZero<S>);
   if constexpr (act == kRelu || act == kReluOfX) g = if_not_positive(sign, zero, g);
@@ -34,14 +33,14 @@ void sums_ncs(const Gradient& a, const Chunks& chunks, double* g, double* dot) {
   using E = Element<S>;
   constexpr int inputs = of_y(act) ? 3 : 2;
   Vec<E> zero = splat(E(0)), slope = splat((E)a.slope);
-  auto sum = [&](int64_t, int64_t c, const S* const* p, auto n) BN_ALWAYS {
+  auto sum = [&](int64_t, int64_t c, auto, Vec<E>, auto reduce) BN_ALWAYS {
     Vec<E> mean = splat(((const E*)a.mean)[c]), low = splat(((const E*)a.mean_low)[c]);
     Vec<E> scale = of_x(act) ? splat(((const E*)a.scale)[c]) : zero;
     Vec<E> bias = of_x(act) ? splat(((const E*)a.bias)[c]) : zero;
-    const S *dy = p[0], *x = p[1], *y = p[inputs - 1];
-    return reduce_run<E>(n, [&](int64_t i, auto count, Sums<E>& s) {
-      Vec<E> centered = (load(x + i, count, mean) - mean) - low;
-      Vec<E> gi = masked<S, act>(dy + i, y + i, count, slope, centered, scale, bias);
+    return reduce([&](auto at, auto count, Sums<E>& s) BN_ALWAYS {
+      Vec<E> centered = (at(1, count, mean) - mean) - low;
+      Vec<E> y = of_y(act) ? at(inputs - 1, count, zero) : zero;
+      Vec<E> gi = masked<S, act>(at(0, count, zero), y, slope, centered, scale, bias);
       s.a = s.a + gi;
       s.b = fma(gi, centered, s.b);
     });
@@ -82,9 +81,9 @@ void sums_nsc(const Gradient& a, int64_t c0, int64_t c1, int64_t q0, int64_t q1,
         Vec<E> mean = load(means + c, count, zero), low = load(lows + c, count, zero);
         Vec<E> centered = (load(x + row * a.x.pitch + c, count, zero) - mean) - low;
         Vec<E> scale = channel(a.scale, c, count), bias = channel(a.bias, c, count);
-        const S* dy_row = dy + row * a.dy.pitch + c;
-        const S* y_row = of_y(act) ? y + row * a.y.pitch + c : dy_row;
-        Vec<E> gi = masked<S, act>(dy_row, y_row, count, slope, centered, scale, bias);
+        Vec<E> dy_c = load(dy + row * a.dy.pitch + c, count, zero);
+        Vec<E> y_c = of_y(act) ? load(y + row * a.y.pitch + c, count, zero) : zero;
+        Vec<E> gi = masked<S, act>(dy_c, y_c, slope, centered, scale, bias);
         s.a = s.a + gi;
         s.b = fma(gi, centered, s.b);
       };
@@ -177,9 +176,9 @@ void gradient_ncs(const Gradient& args, const Walk& given, int64_t n0, int64_t n
     if constexpr (reads_x) {
       centered = (load((const S*)a.x.p + n * a.x.pitch + f, count, zero) - c.v[1]) - c.v[2];
     }
-    const S* dy = (const S*)a.dy.p + n * a.dy.pitch + f;
-    const S* y = of_y(act) ? (const S*)a.y.p + n * a.y.pitch + f : dy;
-    Vec<E> g = masked<S, act>(dy, y, count, slope, centered, c.v[0], c.v[of_x(act) ? 5 : 0]);
+    Vec<E> dy = load((const S*)a.dy.p + n * a.dy.pitch + f, count, zero);
+    Vec<E> y = of_y(act) ? load((const S*)a.y.p + n * a.y.pitch + f, count, zero) : zero;
+    Vec<E> g = masked<S, act>(dy, y, slope, centered, c.v[0], c.v[of_x(act) ? 5 : 0]);
     read_ahead<S>(walk, 0, n, f, lanes_of(count));
     read_ahead<S>(walk, 1, n, f, lanes_of(count));
     if constexpr (of_y(act)) read_ahead<S>(walk, 2, n, f, lanes_of(count));
@@ -218,10 +217,9 @@ void gradient_nsc(const Gradient& args, int64_t streams, int64_t r0, int64_t r1)
       if constexpr (reads_x) {
         centered = (load(x + k * a.x.pitch + c, count, zero) - of_c.v[1]) - of_c.v[2];
       }
-      const S* dy_row = dy + k * a.dy.pitch + c;
-      const S* y_row = of_y(act) ? y + k * a.y.pitch + c : dy_row;
-      Vec<E> g = masked<S, act>(dy_row, y_row, count, slope, centered, of_c.v[0],
-                                of_c.v[of_x(act) ? 5 : 0]);
+      Vec<E> dy_c = load(dy + k * a.dy.pitch + c, count, zero);
+      Vec<E> y_c = of_y(act) ? load(y + k * a.y.pitch + c, count, zero) : zero;
+      Vec<E> g = masked<S, act>(dy_c, y_c, slope, centered, of_c.v[0], of_c.v[of_x(act) ? 5 : 0]);
       if constexpr (residual) store(dr + k * a.dresidual.pitch + c, count, g);
       Vec<E> dx_row = dx_of<training>(g, centered, of_c.v[0], of_c.v[3], of_c.v[4]);
       put(past, dx + k * a.dx.pitch + c, count, dx_row);

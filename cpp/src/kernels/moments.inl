@@ -76,15 +76,14 @@ void moments_ncs(const Extent& e, Data x, const Chunks& chunks, double* mean, do
   using E = Element<S>;
   Vec<E> zero = splat(E(0));
   E shift[16] = {}, first[16] = {};
-  auto sum = [&](int64_t l, int64_t c, const S* const* p, auto n) BN_ALWAYS {
+  auto sum = [&](int64_t l, int64_t c, auto n, Vec<E> first_16, auto reduce) BN_ALWAYS {
     int64_t h = head_of(n);
-    const S* v = p[0];
-    shift[l] = fold(h == 16 ? load(v) : load(v, h, zero)) * (E(1) / (E)h);
+    shift[l] = fold(h == 16 ? first_16 : head(h, first_16, zero)) * (E(1) / (E)h);
     store(first + l, 1, load((const S*)x.p + c * e.s, 1, zero));
     // Added, not subtracted: only then can the load be part of the instruction.
     Vec<E> k = splat(shift[l]), minus_k = splat(-shift[l]);
-    return reduce_run<E>(n, [&](int64_t i, auto count, Sums<E>& s) {
-      Vec<E> d = load(v + i, count, k) + minus_k;
+    return reduce([&](auto at, auto count, Sums<E>& s) BN_ALWAYS {
+      Vec<E> d = at(0, count, k) + minus_k;
       s.a = s.a + d;
       s.b = fma(d, d, s.b);
     });
