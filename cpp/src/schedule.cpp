@@ -121,9 +121,13 @@ int64_t Plan::streams() const {
   // to the prefetchers, those of one page are no stream at all.
   int64_t all = traffic(), workers = this->workers(), caches = l2_bytes() * workers;
   if (all > 8 * caches) {
-    if (channels_last) return tuning().row_streams;
+    const Tuning& t = tuning();
+    if (channels_last) {
+      bool three = arrays > 2 && extent.c * element < kPage && beyond_shared_l3();
+      return three ? t.three_row_streams : t.row_streams;
+    }
     bool long_rows = extent.s >= kChunk && element > 2;
-    return long_rows && beyond_shared_l3() ? tuning().streams : tuning().other_streams;
+    return long_rows && beyond_shared_l3() ? t.streams : t.other_streams;
   }
   return channels_last && (workers > 1 || all > caches) ? kRows : 1;
 }

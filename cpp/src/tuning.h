@@ -14,8 +14,10 @@ struct Tuning {
   int64_t streams = kStreams;        // side by side, channels first
   int64_t other_streams = kStreams;  // and of short rows, of 16 bits, or within the shared L3
   int64_t row_streams = kStreams;    // channels last
-  int64_t task = 64 << 10;           // bytes of one array in a task, at most
-  int64_t shared_l3 = 0;             // L2s that the last-level cache of several cores is like
+  // And of three arrays, whose rows are less than a page, beyond the shared L3.
+  int64_t three_row_streams = kStreams;
+  int64_t task = 64 << 10;  // bytes of one array in a task, at most
+  int64_t shared_l3 = 0;    // L2s that the last-level cache of several cores is like
   int64_t shared = 4;  // samples that share what is made ready per channel, where rows are short
 
   // A channel tile that is written while the next is read.
@@ -45,6 +47,7 @@ constexpr Tuning amd_tuning() {
   t.streams = 3;
   t.other_streams = 1;
   t.row_streams = kRows;
+  t.three_row_streams = 2;
   t.task = 4 << 20;
   t.shared_l3 = 40;
   t.shared = 1;

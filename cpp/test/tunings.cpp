@@ -19,6 +19,7 @@ std::vector<bn::Tuning> tunings() {
   bn::Tuning few = bn::kAmdTuning;
   few.streams = 2;
   few.other_streams = few.row_streams = few.short_streams = few.narrow_streams = 3;
+  few.three_row_streams = 5;
   few.task = 100 << 10;
   few.shared_l3 = 0;
   few.shared = 2;
