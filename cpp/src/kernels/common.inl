@@ -181,6 +181,7 @@ BN_INLINE Sums<Element<S>> reduce_at_several(int64_t n, const S* const (&at)[arr
   const S *p[arrays], *next[arrays];
   for (int k = 0; k < arrays; k++) p[k] = at[k];
   for (int64_t j = 0, end = s - i;; end += s) {
+#pragma GCC unroll 1
     for (int64_t stop = min(end, n); j + 16 <= stop; j += 16) add(At<S>{p, j}, All{}, sums);
     if (end >= n) {
       if (j < n) add(At<S>{p, j}, n - j, sums);
@@ -318,26 +319,29 @@ BN_INLINE void for_chunks(const Extent& e, const Data (&array)[arrays], const Ch
       block.n[l] = (double)n;
       block.before[l] = (double)((q - begin) * kChunk);
       if (ahead > 0) fetch_after(c, q);
-      auto in_one = [&](auto values, const S* const* p) BN_ALWAYS {
-        return sum(l, c, values, first_16(At<S>{p, 0}, values),
-                   [&](auto add) BN_ALWAYS { return reduce_at<S>(values, p, add); });
+      auto in_one_piece = [&]() BN_ALWAYS {
+        const S* p[arrays];
+#pragma GCC unroll 3
+        for (int k = 0; k < arrays; k++) {
+          p[k] = whole ? at[k] : gather(at[k], array[k].pitch, s, i, n, copies[k]);
+        }
+        auto reduced = [&](auto values) BN_ALWAYS {
+          return sum(l, c, values, first_16(At<S>{p, 0}, values),
+                     [&](auto add) BN_ALWAYS { return reduce_at<S>(values, p, add); });
+        };
+        return n == kChunk ? reduced(Full{}) : reduced(n);
       };
-      Sums<Element<S>> sums;
-      if (whole) {
-        sums = n == kChunk ? in_one(Full{}, at) : in_one(n, at);
-      } else if (!gathers && s >= 16) {
+      auto in_several = [&]() BN_ALWAYS {
         const S* next[arrays];
         for (int k = 0; k < arrays; k++) next[k] = at[k] + jump[k];
         auto first =
             s - i >= 16 ? first_16(At<S>{at, 0}, n) : first_16(AtEnd<S>{at, next, 0, s - i}, n);
-        sums = sum(l, c, n, first, [&](auto add) BN_ALWAYS {
+        return sum(l, c, n, first, [&](auto add) BN_ALWAYS {
           return reduce_at_several<S>(n, at, jump, s, i, add);
         });
-      } else {
-        const S* p[arrays];
-        for (int k = 0; k < arrays; k++) p[k] = gather(at[k], array[k].pitch, s, i, n, copies[k]);
-        sums = in_one(n, p);
-      }
+      };
+      Sums<Element<S>> sums =
+          !kSmall && !whole && !gathers && s >= 16 ? in_several() : in_one_piece();
 #pragma GCC unroll 3
       for (int k = 0; k < arrays; k++) at[k] += step;
       store(block.a + 16 * l, sums.a);

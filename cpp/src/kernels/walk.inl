@@ -208,8 +208,9 @@ BN_INLINE void for_runs(const Walk& walk, int64_t s, Out y, bool past, int64_t n
   constexpr int64_t line = kLine<S>;
   int64_t samples = n1 - n0, length = f1 - f0;
   bool alike = !past || y.pitch % line == 0;
-  int64_t rows = alike ? min(samples, max(walk.streams, walk.shared)) : 1;
-  int64_t wanted = max(walk.streams / rows, 1), groups = (samples + rows - 1) / rows;
+  int64_t rows = alike && !kSmall ? min(samples, max(walk.streams, walk.shared)) : 1;
+  int64_t wanted = kSmall ? 1 : max(walk.streams / rows, 1);
+  int64_t groups = (samples + rows - 1) / rows;
   int64_t parts = max(min(wanted / groups, length / kLeast), 1);
   int64_t part = (length / parts + line - 1) / line * line;
   Runs<decltype(channel(0))> runs;
@@ -226,15 +227,17 @@ BN_INLINE void for_runs(const Walk& walk, int64_t s, Out y, bool past, int64_t n
       auto& run = runs.run[runs.count];
       run = {n, min(rows, n1 - n), f / s, f, end, first, 0, channel(f / s), {}};
       prepare<line>(run, s, channel);
-      if (wanted == 1 && rows == 1) {
+      if (kSmall || (wanted == 1 && rows == 1)) {
         alone<line>(run, s, channel, row);
       } else {
         runs.count++;
         begun = true;
       }
     }
-    if (begun) runs.list();
-    if (runs.count > 0) together<line>(runs, s, channel, row);
+    if constexpr (!kSmall) {
+      if (begun) runs.list();
+      if (runs.count > 0) together<line>(runs, s, channel, row);
+    }
   }
 }
 

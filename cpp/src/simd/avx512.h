@@ -281,4 +281,7 @@ BN_INLINE void stream(H* p, Vec<float> x) {
 BN_INLINE void fence() { _mm_sfence(); }
 BN_INLINE void prefetch(const void* p) { _mm_prefetch((const char*)p, _MM_HINT_T1); }
 
+// Whether code is to be small rather than fast: no second way where one does.
+constexpr bool kSmall = false;
+
 }  // namespace bn::avx512

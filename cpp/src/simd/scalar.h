@@ -95,6 +95,9 @@ static inline void stream(S* p, Vec<Element<S>> x) {
 static inline void fence() {}
 static inline void prefetch(const void*) {}
 
+// Whether code is to be small rather than fast: no second way where one does.
+constexpr bool kSmall = true;
+
 #define BN_LANES(expression)                        \
   Vec<E> r;                                         \
   for (int i = 0; i < 16; i++) r.v[i] = expression; \
