@@ -265,7 +265,8 @@ struct Full {
 template <class S, int arrays, class Sum, class Done>
 BN_INLINE void for_chunks(const Extent& e, const Data (&array)[arrays], const Chunks& chunks,
                           Sum sum, Done done) {
-  const auto [c0, c1, q0, q1, segment, ahead, gathers] = chunks;
+  const int64_t c0 = chunks.c0, c1 = chunks.c1, q0 = chunks.q0, q1 = chunks.q1;
+  const int64_t segment = chunks.segment, ahead = chunks.ahead;
   S copies[arrays][kChunk];
   Block<Element<S>> block;
   // The samples of an only channel are one.
@@ -341,7 +342,7 @@ BN_INLINE void for_chunks(const Extent& e, const Data (&array)[arrays], const Ch
         });
       };
       Sums<Element<S>> sums =
-          !kSmall && !whole && !gathers && s >= 16 ? in_several() : in_one_piece();
+          !kSmall && !whole && !chunks.gathers && s >= 16 ? in_several() : in_one_piece();
 #pragma GCC unroll 3
       for (int k = 0; k < arrays; k++) at[k] += step;
       store(block.a + 16 * l, sums.a);
