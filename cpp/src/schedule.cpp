@@ -142,11 +142,12 @@ int64_t Plan::chunks_ahead() const {
 }
 
 int64_t Plan::lane_rows(int inputs) const {
+  constexpr int64_t kLeast = 8;  // channels; what is done once a row takes longer than fewer do
   const Tuning& t = tuning();
   // From memory, rows in their order: worth it as long as the sums of 16 lanes, which are loaded
   // and stored for each row, stay in the L1; the more is read, the more of them.
   int64_t row = extent.c * std::max<int64_t>(element, sizeof(float));
-  bool narrow = extent.c >= t.least_in_order && row <= t.row_in_order * (inputs + 2);
+  bool narrow = extent.c >= kLeast && row <= t.row_in_order * (inputs + 2);
   if (narrow && bytes() * inputs > t.shared_l3 * l2_bytes()) return 1;
   // Rows at a power of two from each other share a set of the L1.
   return std::min<int64_t>(t.alike_lines / inputs, kChunk / 16);

@@ -32,9 +32,9 @@ struct Tuning {
   int64_t chunks_ahead = 0;  // from beyond the caches
 
   // Sums of channels last.
-  int64_t alike_lines = 48;    // lines of one set of the L1 that are summed side by side, at most
-  int64_t row_in_order = 0;    // bytes of a row, for each array and each sum, up to which rows
-  int64_t least_in_order = 8;  // from beyond the caches are summed in order; channels, at least
+  int64_t alike_lines = 48;  // lines of one set of the L1 that are summed side by side, at most
+  // Bytes of a row, for each array and each sum, up to which rows from memory are summed in order.
+  int64_t row_in_order = 0;
 };
 
 inline constexpr Tuning kUsualTuning = {};

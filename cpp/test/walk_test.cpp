@@ -275,7 +275,8 @@ TEST_P(Walks, SumsOfRows) {
 }
 
 // Channels first: sums of several segments at once are those of each alone, also while other chunks
-// are fetched ahead, up to more than there are.
+// are fetched ahead, up to more than there are, and whether chunks of several samples are copied
+// together or summed where they are.
 TEST_P(Walks, SumsBySegments) {
   int dtype = GetParam();
   for (Extent extent :
