@@ -13,6 +13,8 @@ template <class S>
 BN_INLINE void store(S* p, All, Vec<Element<S>> x) {
   store(p, x);
 }
+BN_INLINE float value_at(const float* p) { return *p; }
+BN_INLINE double value_at(const double* p) { return *p; }
 template <class S>
 BN_INLINE Element<S> value_at(const S* p) {
   Element<S> v[16];

@@ -79,7 +79,7 @@ void moments_ncs(const Extent& e, Data x, const Chunks& chunks, double* mean, do
   auto sum = [&](int64_t l, int64_t c, auto n, Vec<E> first_16, auto reduce) BN_ALWAYS {
     int64_t h = head_of(n);
     shift[l] = fold(h == 16 ? first_16 : head(h, first_16, zero)) * (E(1) / (E)h);
-    store(first + l, 1, load((const S*)x.p + c * e.s, 1, zero));
+    first[l] = value_at((const S*)x.p + c * e.s);
     // Added, not subtracted: only then can the load be part of the instruction.
     Vec<E> k = splat(shift[l]), minus_k = splat(-shift[l]);
     return reduce([&](auto at, auto count, Sums<E>& s) BN_ALWAYS {

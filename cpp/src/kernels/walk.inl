@@ -99,38 +99,56 @@ struct Run {
   Values channel, lanes;
 };
 
+// The values of the next `ready` lanes from f on, of channel c and those that follow; c and of_c
+// become the last one's.
+template <class Values, class At>
+BN_INLINE Values across(int64_t f, int64_t ready, int64_t s, At channel, int64_t& c, Values& of_c) {
+  Values lanes = of_c;
+  for (int64_t edge = (c + 1) * s; edge < f + ready; edge += s) {
+    of_c = channel(++c);
+    lanes = head(edge - f, lanes, of_c);
+  }
+  return lanes;
+}
+
 // Makes the next values of a run ready: the lines that belong to its channel, or else a group of
 // 16, whatever channels it belongs to, so that rows too short for vectors of their own cost no more
 // than long ones; fewer than 16 at the end, and before the first line.
 template <int64_t line, class Values, class At>
 BN_INLINE void prepare(Run<Values>& run, int64_t s, At channel) {
-  int64_t edge = (run.c + 1) * s, inside = min(edge, run.end) - run.f;
+  int64_t inside = min((run.c + 1) * s, run.end) - run.f;
   int64_t into = (run.f - run.line) & (line - 1);
-  run.lanes = run.channel;
   if (inside >= line && into == 0) {
+    run.lanes = run.channel;
     run.ready = inside / line * line;
     return;
   }
   run.ready = min(16 - into % 16, run.end - run.f);
-  for (; edge < run.f + run.ready; edge += s) {
-    run.channel = channel(++run.c);
-    run.lanes = head(edge - run.f, run.lanes, run.channel);
-  }
+  run.lanes = across(run.f, run.ready, s, channel, run.c, run.channel);
 }
 
+// The same walk for a run that takes no turns, and need not remember where it is: lines of one
+// channel use its values as they are.
 template <int64_t line, class Values, class At, class Row>
-BN_INLINE void alone(Run<Values> run, int64_t s, At channel, Row row) {
-  for (;;) {
-    if (run.ready < 16) {
-      row(run.n, run.f, run.ready, run.lanes);
-      run.f += run.ready;
-    } else {
-      for (int64_t stop = run.f + run.ready; run.f < stop; run.f += 16) {
-        row(run.n, run.f, All{}, run.lanes);
-      }
+BN_INLINE void alone(const Run<Values>& run, int64_t s, At channel, Row row) {
+  const int64_t n = run.n, end = run.end;
+  int64_t f = run.f, c = run.c;
+  Values of_c = run.channel;
+  while (f < end) {
+    int64_t into = (f - run.line) & (line - 1);
+    if (into == 0) {
+      int64_t stop = f + (min((c + 1) * s, end) - f) / line * line;
+      for (; f < stop; f += 16) row(n, f, All{}, of_c);
+      if (f == end) return;
     }
-    if (run.f == run.end) return;
-    prepare<line>(run, s, channel);
+    int64_t ready = min(16 - into % 16, end - f);
+    Values lanes = across(f, ready, s, channel, c, of_c);
+    if (ready == 16) {
+      row(n, f, All{}, lanes);
+    } else {
+      row(n, f, ready, lanes);
+    }
+    f += ready;
   }
 }
 
@@ -224,13 +242,13 @@ BN_INLINE void for_runs(const Walk& walk, int64_t s, Out y, bool past, int64_t n
       int64_t f = i == 0 ? f0 : min(first + i * part, f1);
       int64_t end = i == parts - 1 ? f1 : min(first + (i + 1) * part, f1);
       if (f == end) continue;
-      auto& run = runs.run[runs.count];
-      run = {n, min(rows, n1 - n), f / s, f, end, first, 0, channel(f / s), {}};
-      prepare<line>(run, s, channel);
+      Run<decltype(channel(0))> run = {n, min(rows, n1 - n), f / s, f, end, first,
+                                       0, channel(f / s),    {}};
       if (kSmall || (wanted == 1 && rows == 1)) {
         alone<line>(run, s, channel, row);
       } else {
-        runs.count++;
+        prepare<line>(run, s, channel);
+        runs.run[runs.count++] = run;
         begun = true;
       }
     }

@@ -93,6 +93,26 @@ BN_INLINE float fold(Vec<float> x) {
   q = _mm_add_ps(q, _mm_movehl_ps(q, q));
   return _mm_cvtss_f32(_mm_add_ss(q, _mm_movehdup_ps(q)));
 }
+// The same for eight rows: lanes 8, 4, 2 and 1 apart are added, as in fold, while the sums of two
+// rows, of four and of eight move into one register.
+BN_INLINE __m256 fold_eight(const float* rows) {
+  __m256 r[8];
+  for (int i = 0; i < 8; i++) {
+    r[i] = _mm256_add_ps(_mm256_loadu_ps(rows + 16 * i), _mm256_loadu_ps(rows + 16 * i + 8));
+  }
+  for (int i = 0; i < 4; i++) {
+    r[i] = _mm256_add_ps(_mm256_permute2f128_ps(r[i], r[i + 4], 0x20),
+                         _mm256_permute2f128_ps(r[i], r[i + 4], 0x31));
+  }
+  for (int i = 0; i < 2; i++) {
+    r[i] = _mm256_add_ps(_mm256_shuffle_ps(r[2 * i], r[2 * i + 1], 0x44),
+                         _mm256_shuffle_ps(r[2 * i], r[2 * i + 1], 0xee));
+  }
+  return _mm256_add_ps(_mm256_shuffle_ps(r[0], r[1], 0x88), _mm256_shuffle_ps(r[0], r[1], 0xdd));
+}
+BN_INLINE Vec<float> fold_rows(const float* rows) {
+  return {fold_eight(rows), fold_eight(rows + 128)};
+}
 
 // ---- double
 
@@ -173,6 +193,22 @@ BN_INLINE double fold(Vec<double> x) {
   __m256d q = _mm256_add_pd(_mm256_add_pd(x.a, x.c), _mm256_add_pd(x.b, x.d));
   __m128d d = _mm_add_pd(_mm256_castpd256_pd128(q), _mm256_extractf128_pd(q, 1));
   return _mm_cvtsd_f64(_mm_add_sd(d, _mm_unpackhi_pd(d, d)));
+}
+// The same for four rows.
+BN_INLINE __m256d fold_four(const double* rows) {
+  __m256d r[4];
+  for (int i = 0; i < 4; i++) {
+    Vec<double> x = load(rows + 16 * i);
+    r[i] = _mm256_add_pd(_mm256_add_pd(x.a, x.c), _mm256_add_pd(x.b, x.d));
+  }
+  for (int i = 0; i < 2; i++) {
+    r[i] = _mm256_add_pd(_mm256_permute2f128_pd(r[i], r[i + 2], 0x20),
+                         _mm256_permute2f128_pd(r[i], r[i + 2], 0x31));
+  }
+  return _mm256_add_pd(_mm256_unpacklo_pd(r[0], r[1]), _mm256_unpackhi_pd(r[0], r[1]));
+}
+BN_INLINE Vec<double> fold_rows(const double* rows) {
+  return {fold_four(rows), fold_four(rows + 64), fold_four(rows + 128), fold_four(rows + 192)};
 }
 
 // ---- between the two, and 16-bit storage
