@@ -44,9 +44,26 @@ BN_INLINE void store(float* p, Vec<float> x) {
   _mm256_storeu_ps(p, x.a);
   _mm256_storeu_ps(p + 8, x.b);
 }
+// By halves: AMD's CPUs take some 20 cycles for a masked store (docs/performance.md, lesson 36).
 BN_INLINE void store(float* p, int64_t n, Vec<float> x) {
-  _mm256_maskstore_ps(p, mask8(n, 0), x.a);
-  _mm256_maskstore_ps(p + 8, mask8(n, 8), x.b);
+  __m256 x8 = x.a;
+  if (n & 8) {
+    _mm256_storeu_ps(p, x8);
+    x8 = x.b;
+    p += 8;
+  }
+  __m128 x4 = _mm256_castps256_ps128(x8);
+  if (n & 4) {
+    _mm_storeu_ps(p, x4);
+    x4 = _mm256_extractf128_ps(x8, 1);
+    p += 4;
+  }
+  if (n & 2) {
+    _mm_storel_pi((__m64*)p, x4);
+    x4 = _mm_movehl_ps(x4, x4);
+    p += 2;
+  }
+  if (n & 1) _mm_store_ss(p, x4);
 }
 BN_INLINE void stream(float* p, Vec<float> x) {
   _mm256_stream_ps(p, x.a);
@@ -141,10 +158,27 @@ BN_INLINE void store(double* p, Vec<double> x) {
   _mm256_storeu_pd(p + 12, x.d);
 }
 BN_INLINE void store(double* p, int64_t n, Vec<double> x) {
-  _mm256_maskstore_pd(p, mask4(n, 0), x.a);
-  _mm256_maskstore_pd(p + 4, mask4(n, 4), x.b);
-  _mm256_maskstore_pd(p + 8, mask4(n, 8), x.c);
-  _mm256_maskstore_pd(p + 12, mask4(n, 12), x.d);
+  __m256d x8[2] = {x.a, x.b};
+  if (n & 8) {
+    _mm256_storeu_pd(p, x.a);
+    _mm256_storeu_pd(p + 4, x.b);
+    x8[0] = x.c;
+    x8[1] = x.d;
+    p += 8;
+  }
+  __m256d x4 = x8[0];
+  if (n & 4) {
+    _mm256_storeu_pd(p, x4);
+    x4 = x8[1];
+    p += 4;
+  }
+  __m128d x2 = _mm256_castpd256_pd128(x4);
+  if (n & 2) {
+    _mm_storeu_pd(p, x2);
+    x2 = _mm256_extractf128_pd(x4, 1);
+    p += 2;
+  }
+  if (n & 1) _mm_store_sd(p, x2);
 }
 BN_INLINE void stream(double* p, Vec<double> x) {
   _mm256_stream_pd(p, x.a);
@@ -262,19 +296,63 @@ BN_INLINE void store(H* p, Vec<float> x) {
   _mm_storeu_si128((__m128i*)p, to_bits(H{}, x.a));
   _mm_storeu_si128((__m128i*)(p + 8), to_bits(H{}, x.b));
 }
-// AVX2 has no masked access to 16-bit elements: through the stack.
+// AVX2 has no masked access to 16-bit elements: by halves.
+BN_INLINE uint64_t bits64(const void* p) {
+  uint64_t x;
+  __builtin_memcpy(&x, p, 8);
+  return x;
+}
+template <class H>
+BN_INLINE __m128i load8(const H* p, int64_t n) {
+  uint64_t low = 0, high = 0;
+  if (n & 4) {
+    low = bits64(p);
+    // The last four, without those that are of the first. In two steps, as it may be all 64 bits.
+    int half = 8 * (int)(4 - (n & 3));
+    high = bits64(p + (n & 3)) >> half >> half;
+  } else if (n & 2) {
+    uint32_t two, last;
+    __builtin_memcpy(&two, p, 4);
+    __builtin_memcpy(&last, p + (n & 1), 4);
+    low = (uint64_t)last << 16 * (n & 1) | two;
+  } else if (n & 1) {
+    uint16_t one;
+    __builtin_memcpy(&one, p, 2);
+    low = one;
+  }
+  return _mm_set_epi64x((int64_t)high, (int64_t)low);
+}
 template <class H>
 BN_INLINE Vec<float> load(const H* p, int64_t n, Vec<float> rest) {
-  H whole[16] = {};
-  for (int64_t i = 0; i < n; i++) whole[i] = p[i];
-  Vec<float> x = load(whole);
+  Vec<float> x = rest;
+  if (n & 8) {
+    x.a = from_bits(H{}, _mm_loadu_si128((const __m128i*)p));
+    x.b = from_bits(H{}, load8(p + 8, n));
+  } else {
+    x.a = from_bits(H{}, load8(p, n));
+  }
   return head(n, x, rest);
 }
 template <class H>
 BN_INLINE void store(H* p, int64_t n, Vec<float> x) {
-  H whole[16];
-  store(whole, x);
-  for (int64_t i = 0; i < n; i++) p[i] = whole[i];
+  __m128i x8 = to_bits(H{}, x.a);
+  if (n & 8) {
+    _mm_storeu_si128((__m128i*)p, x8);
+    x8 = to_bits(H{}, x.b);
+    p += 8;
+  }
+  uint64_t x4 = (uint64_t)_mm_cvtsi128_si64(x8);
+  if (n & 4) {
+    __builtin_memcpy(p, &x4, 8);
+    x4 = (uint64_t)_mm_extract_epi64(x8, 1);
+    p += 4;
+  }
+  if (n & 2) {
+    __builtin_memcpy(p, &x4, 4);
+    x4 >>= 32;
+    p += 2;
+  }
+  if (n & 1) __builtin_memcpy(p, &x4, 2);
 }
 template <class H>
 BN_INLINE void stream(H* p, Vec<float> x) {
