@@ -8,8 +8,8 @@
 #include "batchnorm4j.h"
 #include "dense/dense.h"
 #include "dispatch.h"
+#include "kernel_map.h"
 #include "parallel.h"
-#include "schedule.h"
 #include "stores.h"
 #include "workspace.h"
 
@@ -52,6 +52,11 @@ struct Call {
     if (plan.workers() == 1) return;
     int others = caller_.enter();
     plan.threads = team_sleeps(plan.traffic()) ? 1 : std::max(1, plan.threads - others);
+  }
+
+  template <class Args>
+  JoinedRows joined(const Args& args, Workspace& workspace) const {
+    return {plan, parameter, args, workspace};
   }
 
   bool empty() const { return plan.bytes() == 0; }
@@ -114,44 +119,11 @@ struct Call {
   }
 };
 
-// The copied inputs of a tile instead of the inputs, in the order of Reduce::inputs.
-void take_packed(Normalize& args, const Packed& packed) { args.x = {packed.p[0], packed.pitch}; }
-void take_packed(Gradient& args, const Packed& packed) {
-  args.dy = {packed.p[0], packed.pitch};
-  args.x = {packed.p[1], packed.pitch};
-  if (args.y.p) args.y = {packed.p[2], packed.pitch};
-}
-
-// A pass that writes, by one kernel for each layout.
-template <class Args>
-class KernelMap final : public Map {
- public:
-  using Ncs = void (*)(const Args&, const Walk&, int64_t n0, int64_t n1, int64_t f0, int64_t f1);
-  using Nsc = void (*)(const Args&, int64_t streams, int64_t r0, int64_t r1);
-
-  KernelMap(const Args& args, Ncs channels_first, Nsc channels_last)
-      : args_(args), ncs_(channels_first), nsc_(channels_last) {}
-
-  void ncs(int64_t n0, int64_t n1, int64_t f0, int64_t f1, const Packed* packed,
-           const Walk& walk) override {
-    if (packed == nullptr) return ncs_(args_, walk, n0, n1, f0, f1);
-    Args part = args_;
-    take_packed(part, *packed);
-    ncs_(part, walk, n0, n1, f0, f1);
-  }
-
-  void nsc(int64_t r0, int64_t r1, int64_t streams) override { nsc_(args_, streams, r0, r1); }
-
- private:
-  const Args& args_;
-  Ncs ncs_;
-  Nsc nsc_;
-};
-
-KernelMap<Normalize> map_of(const Call& call, const Normalize& args) {
+KernelMap<Normalize> map_of(const Call& call, const Normalize& args, const JoinedRows& joined) {
   const Kernels& k = *call.kernels;
   bool add = args.residual.p != nullptr;
-  return {args, k.normalize_ncs[call.activation][add], k.normalize_nsc[call.activation][add]};
+  return {args, k.normalize_ncs[call.activation][add], k.normalize_nsc[call.activation][add],
+          joined};
 }
 
 // Whether the activation's mask is computed again from x.
@@ -162,11 +134,13 @@ int mask_of(const Call& call, const Gradient& args) {
   return call.activation + (masks_by_x(call, args) ? 2 : 0);
 }
 
-KernelMap<Gradient> map_of(const Call& call, const Gradient& args, bool training) {
+KernelMap<Gradient> map_of(const Call& call, const Gradient& args, bool training,
+                           const JoinedRows& joined) {
   const Kernels& k = *call.kernels;
   int mask = mask_of(call, args);
   bool residual = args.dresidual.p != nullptr;
-  return {args, k.gradient_ncs[mask][training][residual], k.gradient_nsc[mask][training][residual]};
+  return {args, k.gradient_ncs[mask][training][residual], k.gradient_nsc[mask][training][residual],
+          joined};
 }
 
 class MomentsReduce : public Reduce {
@@ -322,11 +296,13 @@ int backward(Call& call, Gradient args, const Statistics& from, const void* weig
   int64_t scratch_bytes = schedule.scratch();
   for (int i = 0; i < 6; i++) workspace.plan(bytes);
   workspace.plan(scratch_bytes);
+  JoinedRows joined = call.joined(args, workspace);
   if (!workspace.reserve()) return bn_no_memory;
   void *scale = workspace.take(bytes), *shift = workspace.take(bytes);
   void *c1 = workspace.take(bytes), *c2 = workspace.take(bytes);
   void *low = zeros(workspace, bytes), *inv_std = workspace.take(bytes);
   void* scratch = workspace.take(scratch_bytes);
+  joined.take(args, workspace);
 
   args.extent = call.plan.extent;
   args.scale = scale;
@@ -356,7 +332,7 @@ int backward(Call& call, Gradient args, const Statistics& from, const void* weig
   }
 
   bool sums = to.dweight || to.dbias || (training && args.dx.p);
-  KernelMap<Gradient> map = map_of(call, args, training);
+  KernelMap<Gradient> map = map_of(call, args, training, joined);
   if (sums) {
     schedule.run(scratch, reduce, args.dx.p ? &map : nullptr);
   } else if (args.dx.p) {
@@ -375,42 +351,10 @@ int backward(Call& call, Gradient args, const Statistics& from, const void* weig
     only_residual.dx = args.dresidual;
     only_residual.dresidual = {};
     only_residual.stream = false;
-    KernelMap<Gradient> g_map = map_of(call, only_residual, false);
+    KernelMap<Gradient> g_map = map_of(call, only_residual, false, joined);
     run_map(call.plan, g_map);
   }
   return bn_ok;
-}
-
-// Channels last: how many rows are taken as one of so many times the channels, where rows alone
-// neither fill vectors nor let stores be aligned (1.5 x as fast with 100 channels). 1: none.
-int64_t rows_as_one(const Plan& plan, std::initializer_list<int64_t> pitches) {
-  constexpr int64_t kMostChannels = 2048, kLeastRows = 32;
-  if (!plan.channels_last || plan.values() < kLeastRows) return 1;
-  int64_t c = plan.extent.c, rows = 16 / std::min<int64_t>(c & -c, 16);
-  for (int64_t pitch : pitches) {
-    if (pitch != c) return 1;
-  }
-  bool worth = rows * c <= kMostChannels && plan.values() >= kLeastRows * rows;
-  return worth ? rows : 1;
-}
-
-void normalize_rows_as_one(const Call& call, const Normalize& args, int64_t rows,
-                           Workspace& workspace) {
-  const Extent& e = call.plan.extent;
-  int64_t bytes = call.per_channel(), most = e.values() / rows;
-  Plan plan = call.plan;
-  plan.extent = {most, e.c * rows, 1};
-  Normalize wide = args;
-  wide.extent = plan.extent;
-  wide.x.pitch = wide.residual.pitch = wide.y.pitch = plan.extent.c;
-  for (const void** p : {&wide.mean, &wide.mean_low, &wide.scale, &wide.bias}) {
-    char* repeated = static_cast<char*>(workspace.take(rows * bytes));
-    for (int64_t i = 0; i < rows; i++) std::memcpy(repeated + i * bytes, *p, (size_t)bytes);
-    *p = repeated;
-  }
-  KernelMap<Normalize> map = map_of(call, wide);
-  run_map(plan, map);
-  if (most * rows < e.values()) map_of(call, args).nsc(most * rows, e.values(), 1);
 }
 
 // y from x with given statistics; mean_low null for 0. prepare gets its scale and shift here.
@@ -426,27 +370,24 @@ int normalize(Call& call, Data x, Data residual, Out y, const void* mean, const 
 
   call.begin();
   Workspace workspace;
+  Normalize args = {call.plan.extent, x,       residual, y,          mean,
+                    mean_low,         nullptr, nullptr,  call.slope, false};
   int64_t bytes = call.per_channel();
-  int64_t rows = rows_as_one(call.plan, {x.pitch, y.pitch, residual.p ? residual.pitch : y.pitch});
   for (int i = 0; i < 3; i++) workspace.plan(bytes);
-  for (int i = 0; i < 4 && rows > 1; i++) workspace.plan(rows * bytes);
+  JoinedRows joined = call.joined(args, workspace);
   if (!workspace.reserve()) return bn_no_memory;
-  prepare.scale = workspace.take(bytes);
-  prepare.shift = workspace.take(bytes);
+  args.scale = prepare.scale = workspace.take(bytes);
+  args.bias = prepare.shift = workspace.take(bytes);
+  void* low = workspace.take(bytes);
+  if (mean_low == nullptr) args.mean_low = std::memset(low, 0, bytes);
+  joined.take(args, workspace);
   call.kernels->prepare_inference(prepare, 0, call.plan.extent.c);
 
-  if (mean_low == nullptr) mean_low = zeros(workspace, bytes);
   StoreChoice stores(Pass::kInference, call.kernels, call.plan,
                      call.may_stream(y.p, {x.p, residual.p}));
-  const Normalize args = {
-      call.plan.extent, x,          residual,       y, mean, mean_low, prepare.scale,
-      prepare.shift,    call.slope, stores.stream()};
-  if (rows > 1) {
-    normalize_rows_as_one(call, args, rows, workspace);
-  } else {
-    KernelMap<Normalize> map = map_of(call, args);
-    run_map(call.plan, map);
-  }
+  args.stream = stores.stream();
+  KernelMap<Normalize> map = map_of(call, args, joined);
+  run_map(call.plan, map);
   return bn_ok;
 }
 
@@ -591,8 +532,10 @@ int bn_input_gradient(int isa, int threads, int dtype, int layout, int64_t n, in
   bn::Workspace workspace;
   int64_t bytes = call.per_channel();
   for (int i = 0; i < 3; i++) workspace.plan(bytes);
+  bn::JoinedRows joined = call.joined(args, workspace);
   if (!workspace.reserve()) return bn_no_memory;
   void *scale = workspace.take(bytes), *c1 = workspace.take(bytes), *c2 = workspace.take(bytes);
+  joined.take(args, workspace);
   bn::FinishGradient finish = {count, weight, inv_std, nullptr, nullptr, scale, c1, c2};
   call.kernels->finish_gradient(finish, 0, c, sum_dy, dot);
   args.extent = call.plan.extent;
@@ -605,7 +548,7 @@ int bn_input_gradient(int isa, int threads, int dtype, int layout, int64_t n, in
   bn::StoreChoice stores(bn::Pass::kBackward, call.kernels, call.plan,
                          call.may_stream(dx, {dy, x, args.y.p}));
   args.stream = stores.stream();
-  bn::KernelMap<bn::Gradient> map = bn::map_of(call, args, true);
+  bn::KernelMap<bn::Gradient> map = bn::map_of(call, args, true, joined);
   bn::run_map(call.plan, map);
   return bn_ok;
 }
@@ -635,9 +578,11 @@ int bn_training(int isa, int threads, int dtype, int layout, int64_t n, int64_t 
   bn::ReduceMap schedule(call.plan, reduce, true);
   int64_t bytes = call.per_channel(), scratch_bytes = schedule.scratch();
   for (int64_t b : {bytes, bytes, scratch_bytes}) workspace.plan(b);
+  bn::JoinedRows joined = call.joined(args, workspace);
   if (!workspace.reserve()) return bn_no_memory;
   void *scale = workspace.take(bytes), *shift = workspace.take(bytes);
   void* scratch = workspace.take(scratch_bytes);
+  joined.take(args, workspace);
 
   finish = {(double)call.plan.values(),
             eps,
@@ -660,7 +605,7 @@ int bn_training(int isa, int threads, int dtype, int layout, int64_t n, int64_t 
   bn::StoreChoice stores(bn::Pass::kTraining, call.kernels, call.plan,
                          call.may_stream(y, {x, residual}));
   args.stream = stores.stream();
-  bn::KernelMap<bn::Normalize> map = bn::map_of(call, args);
+  bn::KernelMap<bn::Normalize> map = bn::map_of(call, args, joined);
   schedule.run(scratch, reduce, &map);
   return bn_ok;
 }

@@ -78,10 +78,11 @@ void map_ncs(const Plan& plan, Map& map) {
 }
 
 void map_nsc(const Plan& plan, Map& map) {
+  int64_t unit = std::max<int64_t>(map.prepare_nsc(), 8);
   // One task, without the divisions that say so.
   if (plan.bytes() <= kTile) return map.nsc(0, plan.values(), plan.streams());
   int64_t row = std::max<int64_t>(plan.extent.c * plan.element, 1);
-  int64_t rows = std::max<int64_t>(task_bytes(plan) / row / 8 * 8, 8);
+  int64_t rows = std::max<int64_t>(task_bytes(plan) / row / unit * unit, unit);
   parallel_for(plan.workers(), ceil_div(plan.values(), rows), [&](int64_t task, int) {
     map.nsc(task * rows, std::min((task + 1) * rows, plan.values()), plan.streams());
   });

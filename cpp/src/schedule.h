@@ -62,7 +62,9 @@ class Map {
   // packed, if not null, has the inputs that the sums were made of.
   virtual void ncs(int64_t n0, int64_t n1, int64_t f0, int64_t f1, const Packed* packed,
                    const Walk& walk) = 0;
-  // Channels last: rows [r0, r1).
+  // Channels last, once what is per channel is known: returns of how many rows r0 is a multiple.
+  virtual int64_t prepare_nsc() = 0;
+  // Rows [r0, r1).
   virtual void nsc(int64_t r0, int64_t r1, int64_t streams) = 0;
 
  protected:

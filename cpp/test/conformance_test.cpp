@@ -74,6 +74,22 @@ TEST(Conformance, TypesAndFusions) {
   }
 }
 
+// Channels last, rows that fill no vector and are taken several as one: each power of two of them,
+// with some left over, in chunks that are full, begun, and of less than one such row.
+TEST(Conformance, RowsTakenAsOne) {
+  for (int dtype : {bn_f32, bn_f64, bn_bf16}) {
+    for (int64_t channels : {1, 3, 10, 20, 31, 24, 100, 200}) {
+      for (int64_t values : {67, 256, 259, 1000}) {
+        std::vector<How> hows;
+        for (int isa : isas()) hows.push_back({isa, 1, bn_nsc});
+        hows.push_back({bn_detect_isa(), 2, bn_nsc, true, 1});
+        int activation = values % 2 == 0 ? bn_leaky_relu : bn_relu;
+        expect_same({values, channels, 1, dtype, activation, values == 259}, hows);
+      }
+    }
+  }
+}
+
 TEST(Conformance, Threads) {
   for (const Case& p :
        {Case{16, 32, 196}, Case{2, 3, 40000}, Case{6000, 24, 1}, Case{8, 520, 49}}) {
@@ -210,7 +226,7 @@ TEST(Conformance, OutputsStoredAsZeroAreNotPositive) {
 
 // Values that float sums cannot hold take the wide path, in both layouts.
 TEST(Conformance, WideValues) {
-  constexpr int64_t kN = 3, kC = 20, kS = 11;
+  constexpr int64_t kN = 3, kC = 20, kS = 31;
   std::string expected;
   for (int isa : isas()) {
     for (int layout : {bn_ncs, bn_nsc}) {

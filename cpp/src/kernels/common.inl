@@ -22,6 +22,12 @@ BN_INLINE Element<S> value_at(const S* p) {
   return v[0];
 }
 
+// A number that the compiler knows.
+template <int64_t n>
+struct Known {
+  constexpr operator int64_t() const { return n; }
+};
+
 BN_INLINE int64_t lanes_of(All) { return 16; }
 BN_INLINE int64_t lanes_of(int64_t n) { return n; }
 
@@ -72,63 +78,110 @@ BN_INLINE Sums<E> reduce_run(N n, Add add) {
   return sums;
 }
 
-// Channels last: the n values of a chunk are rows of width channels. add(row, c, count, sums) adds
-// the terms of a row's channels c, c + 1, ...; sink(c, count, sums) takes the chunk's sums of these
-// channels. Lanes are summed over whole rows, not channel by channel, so that memory is read in
-// streams, lane_rows rows of each lane at a time; the sums of 16 lanes wait in `lanes`, which stays
-// in cache. Before the last lanes are summed, fetch(row) is called for each row that is next: it is
-// the first of a stream, which the prefetchers would only begin to follow. Callers tell the first
-// chunk from the rest by !=: by < GCC splits their loops and has all of this twice.
+// Channels last, `values` rows of c channels without gaps: 2 to this power are summed as one, of so
+// many times the channels, so that they fill vectors.
+BN_INLINE int rows_as_one(int64_t c, int64_t values) {
+  if (kSmall || c % 16 == 0 || values <= 64) return 0;
+  int joined = 4 - __builtin_ctzll((uint64_t)c);
+  return c << joined <= kStrip ? joined : 0;
+}
+
+// What is per channel, for so many rows as one: itself, or repeated in room, where it may be
+// already.
+template <class E>
+BN_INLINE const E* repeat(const E* values, int64_t c, int joined, E* room) {
+  if (joined == 0) return values;
+  for (int64_t i = 0; i < c << joined; i += c) {
+    __builtin_memmove(room + i, values, (uintptr_t)c * sizeof(E));
+  }
+  return room;
+}
+
+// Channels last: the n values of a chunk are rows of width channels, 2 to the power of `joined` of
+// which are taken as one. add(row, power, c, count, sums) adds the terms of channels c, c + 1, ...
+// of such a row; sink(c, count, sums) takes the chunk's sums of width channels. Lanes are summed
+// over whole rows, not channel by channel, so that memory is read in streams, lane_rows rows of
+// each lane at a time; the sums of 16 lanes wait in `lanes`, which stays in cache. Before the last
+// lanes are summed, fetch(row) is called for each row that is next: it is the first of a stream,
+// which the prefetchers would only begin to follow. Callers tell the first chunk from the rest by
+// !=: by < GCC splits their loops and has all of this twice.
 template <class E, class Add, class Sink, class Fetch>
-BN_INLINE void reduce_rows(int64_t n, int64_t width, E* lanes, int64_t lane_rows, Add add,
-                           Sink sink, Fetch fetch) {
+BN_INLINE void reduce_rows(int64_t n, int64_t width, int joined, E* lanes, int64_t lane_rows,
+                           Add add, Sink sink, Fetch fetch) {
   const Sums<E> none = {splat(E(0)), splat(E(0))};
-  auto add_rows = [&](int64_t first, int64_t end, int64_t c, auto count, Sums<E> sums) BN_ALWAYS {
-    for (int64_t row = first; row < end; row += 16) add(row, c, count, sums);
-    return sums;
-  };
+  // A row that is so many has a lane of each.
+  const int64_t rows = n >> joined, apart = 16 >> joined, all = width << joined;
   int64_t c0 = 0;
-  // So few rows are in cache anyway, and their lanes stay in registers; but not long rows, where
-  // the cache has few ways.
-  if (n <= 64 && (width < kStrip || lane_rows == kChunk / 16)) {
+  // So few rows are in cache anyway, and their lanes stay in registers, where those have room (with
+  // doubles in AVX2 1.1 to 1.4 times as long); but not long rows, where the cache has few ways.
+  constexpr bool fits = kRegisters >= 4 * (int64_t)sizeof(Sums<E>);
+  if (fits && n <= 64 && joined == 0 && (width < kStrip || lane_rows == kChunk / 16)) {
     for (; c0 + 16 <= width; c0 += 16) {
-      sink(c0, All{}, fold_lanes<0, 1>([&](int64_t l) { return add_rows(l, n, c0, All{}, none); }));
+      sink(c0, All{}, fold_lanes<0, 1>([&](int64_t l) {
+             Sums<E> sums = none;
+             for (int64_t row = l; row < n; row += 16) add(row, Known<0>{}, c0, All{}, sums);
+             return sums;
+           }));
     }
     if (c0 == width) return;
   }
-  auto kept = [&](int64_t l, int64_t i) BN_ALWAYS {
-    return Sums<E>{load(lanes + l * kLane + i), load(lanes + l * kLane + kStrip + i)};
+  auto kept = [&](const E* at, auto count) BN_ALWAYS {
+    return Sums<E>{load(at, count, none.a), load(at + kStrip, count, none.b)};
   };
-  auto keep = [&](int64_t l, int64_t i, Sums<E> sums) BN_ALWAYS {
-    store(lanes + l * kLane + i, sums.a);
-    store(lanes + l * kLane + kStrip + i, sums.b);
+  auto keep = [&](E* at, Sums<E> sums) BN_ALWAYS {
+    store(at, sums.a);
+    store(at + kStrip, sums.b);
   };
-  for (int64_t r = 0, end; r < n; r = end) {
-    end = min(r + 16 * lane_rows, n);
-    for (int64_t l = 0; l < 16; l++) {
-      if (l == 12 && lane_rows < kChunk / 16) {
-        for (int64_t row = end; row < end + 16 * lane_rows; row += 16) fetch(row);
+  // Once for no rows too: lanes of nothing are 0.
+  int64_t r = 0, end;
+  do {
+    end = min(r + apart * lane_rows, rows);
+    for (int64_t l = 0; l < apart; l++) {
+      E* lane = lanes + l * kLane;
+      if (l == apart - apart / 4 && lane_rows < kChunk / 16) {
+        for (int64_t row = end; row < end + apart * lane_rows; row += apart) fetch(row);
       }
-      auto begun = [&](int64_t i) BN_ALWAYS { return r == 0 ? none : kept(l, i); };
+      auto begun = [&](int64_t i) BN_ALWAYS { return r == 0 ? none : kept(lane + i, All{}); };
       // 32 channels at a time: what is not spent on addresses is spent on lines of memory
       // (docs/performance.md, lesson 21).
-      int64_t pairs = (width - c0) / 32 * 32;
+      int64_t pairs = (all - c0) / 32 * 32;
       for (int64_t i = 0; i < pairs; i += 32) {
         Sums<E> sums = begun(i), more = begun(i + 16);
-        for (int64_t row = r + l; row < end; row += 16) {
-          add(row, c0 + i, All{}, sums);
-          add(row, c0 + i + 16, All{}, more);
+        for (int64_t row = r + l; row < end; row += apart) {
+          add(row, joined, c0 + i, All{}, sums);
+          add(row, joined, c0 + i + 16, All{}, more);
         }
-        keep(l, i, sums);
-        keep(l, i + 16, more);
+        keep(lane + i, sums);
+        keep(lane + i + 16, more);
       }
-      for_lanes(width - c0 - pairs, [&](int64_t i, auto count) {
-        keep(l, pairs + i, add_rows(r + l, end, c0 + pairs + i, count, begun(pairs + i)));
+      for_lanes(all - c0 - pairs, [&](int64_t i, auto count) {
+        Sums<E> sums = begun(pairs + i);
+        for (int64_t row = r + l; row < end; row += apart) {
+          add(row, joined, c0 + pairs + i, count, sums);
+        }
+        keep(lane + pairs + i, sums);
       });
     }
+    r = end;
+  } while (r < rows);
+  // What is left is the begin of one more row.
+  if (int64_t left = n - (rows << joined); left > 0) {
+    E* lane = lanes + rows % apart * kLane;
+    for_lanes(left * width, [&](int64_t i, auto count) {
+      Sums<E> sums = kept(lane + i, All{});
+      add(rows, joined, i, count, sums);
+      keep(lane + i, sums);
+    });
+  }
+  const E* lane[16];
+  const int64_t inside = (1 << joined) - 1;
+  // Not unrolled, or GCC does all of it at the begin of even the smallest call.
+#pragma GCC unroll 1
+  for (int64_t l = 0; l < 16; l++) {
+    lane[l] = lanes + (l >> joined) * kLane + (l & inside) * width;
   }
   for_lanes(width - c0, [&](int64_t i, auto count) {
-    sink(c0 + i, count, fold_lanes<0, 1>([&](int64_t l) { return kept(l, i); }));
+    sink(c0 + i, count, fold_lanes<0, 1>([&](int64_t l) { return kept(lane[l] + i, count); }));
   });
 }
 
@@ -255,11 +308,6 @@ struct Block {
   }
 };
 
-// kChunk, as a constant.
-struct Full {
-  constexpr operator int64_t() const { return kChunk; }
-};
-
 // Channels first: calls sum(l, c, n, first, reduce) for each chunk, of n values, as chunk l of a
 // block, for its sums by lanes; first are the first 16 values of array 0. They are reduce(add),
 // where add(at, count, sums) adds the terms of the next values, at(k, count, rest) of array k.
@@ -332,7 +380,7 @@ BN_INLINE void for_chunks(const Extent& e, const Data (&array)[arrays], const Ch
           return sum(l, c, values, first_16(At<S>{p, 0}, values),
                      [&](auto add) BN_ALWAYS { return reduce_at<S>(values, p, add); });
         };
-        return n == kChunk ? reduced(Full{}) : reduced(n);
+        return n == kChunk ? reduced(Known<kChunk>{}) : reduced(n);
       };
       auto in_several = [&]() BN_ALWAYS {
         const S* next[arrays];

@@ -66,29 +66,43 @@ void sums_nsc(const Gradient& a, int64_t c0, int64_t c1, int64_t q0, int64_t q1,
               int64_t lane_rows, double* g, double* dot) {
   using E = Element<S>;
   Vec<E> zero = splat(E(0)), slope = splat((E)a.slope);
+  const bool dense =
+      a.dy.pitch == c1 - c0 && a.x.pitch == c1 - c0 && (!of_y(act) || a.y.pitch == c1 - c0);
+  const int joined = dense ? rows_as_one(c1 - c0, a.extent.values()) : 0;
+  E room[of_x(act) ? 4 : 2][kStrip];
+  auto from_c0 = [&](const void* values, int k)
+                     BN_ALWAYS { return repeat((const E*)values + c0, c1 - c0, joined, room[k]); };
+  const E *all_means = from_c0(a.mean, 0), *all_lows = from_c0(a.mean_low, 1);
+  const E *all_scales = nullptr, *all_biases = nullptr;
+  if constexpr (of_x(act)) {
+    all_scales = from_c0(a.scale, 2);
+    all_biases = from_c0(a.bias, 3);
+  }
+  // Not computed once: GCC would begin with all that can be made of it.
+  auto at = [](const Data& array, const S* first, int64_t row, auto power)
+                BN_ALWAYS { return first + row * (array.pitch << power); };
   for (int64_t q = q0; q < q1; q++) {
     int64_t r0 = q * kChunk, n = min(kChunk, a.extent.values() - r0);
     for (int64_t strip = c0; strip < c1; strip += kStrip) {
-      int64_t width = min(kStrip, c1 - strip);
+      int64_t width = min(kStrip, c1 - strip), from = strip - c0;
       const S* dy = (const S*)a.dy.p + r0 * a.dy.pitch + strip;
       const S* x = (const S*)a.x.p + r0 * a.x.pitch + strip;
       const S* y = of_y(act) ? (const S*)a.y.p + r0 * a.y.pitch + strip : dy;
-      const E *means = (const E*)a.mean + strip, *lows = (const E*)a.mean_low + strip;
-      auto channel = [&](const void* values, int64_t c, auto count) BN_ALWAYS {
-        return of_x(act) ? load((const E*)values + strip + c, count, zero) : zero;
-      };
-      auto add = [&](int64_t row, int64_t c, auto count, Sums<E>& s) {
+      const E *means = all_means + from, *lows = all_lows + from;
+      auto channel = [&](const E* all, int64_t c, auto count)
+                         BN_ALWAYS { return of_x(act) ? load(all + from + c, count, zero) : zero; };
+      auto add = [&](int64_t row, auto power, int64_t c, auto count, Sums<E>& s) {
         Vec<E> mean = load(means + c, count, zero), low = load(lows + c, count, zero);
-        Vec<E> centered = (load(x + row * a.x.pitch + c, count, zero) - mean) - low;
-        Vec<E> scale = channel(a.scale, c, count), bias = channel(a.bias, c, count);
-        Vec<E> dy_c = load(dy + row * a.dy.pitch + c, count, zero);
-        Vec<E> y_c = of_y(act) ? load(y + row * a.y.pitch + c, count, zero) : zero;
+        Vec<E> centered = (load(at(a.x, x, row, power) + c, count, zero) - mean) - low;
+        Vec<E> scale = channel(all_scales, c, count), bias = channel(all_biases, c, count);
+        Vec<E> dy_c = load(at(a.dy, dy, row, power) + c, count, zero);
+        Vec<E> y_c = of_y(act) ? load(at(a.y, y, row, power) + c, count, zero) : zero;
         Vec<E> gi = masked<S, act>(dy_c, y_c, slope, centered, scale, bias);
         s.a = s.a + gi;
         s.b = fma(gi, centered, s.b);
       };
       auto sink = [&](int64_t c, auto count, Sums<E> s) {
-        double *g_c = g + (strip - c0) + c, *dot_c = dot + (strip - c0) + c;
+        double *g_c = g + from + c, *dot_c = dot + from + c;
         Vec<double> g_q = widen(s.a), dot_q = widen(s.b);
         if (q != q0) {
           g_q = load(g_c, count, splat(0.0)) + g_q;
@@ -98,11 +112,11 @@ void sums_nsc(const Gradient& a, int64_t c0, int64_t c1, int64_t q0, int64_t q1,
         store(dot_c, count, dot_q);
       };
       auto fetch = [&](int64_t row) BN_ALWAYS {
-        prefetch(dy + row * a.dy.pitch);
-        prefetch(x + row * a.x.pitch);
-        if constexpr (of_y(act)) prefetch(y + row * a.y.pitch);
+        prefetch(at(a.dy, dy, row, joined));
+        prefetch(at(a.x, x, row, joined));
+        if constexpr (of_y(act)) prefetch(at(a.y, y, row, joined));
       };
-      reduce_rows<E>(n, width, (E*)lanes, lane_rows, add, sink, fetch);
+      reduce_rows<E>(n, width, joined, (E*)lanes, lane_rows, add, sink, fetch);
     }
   }
 }

@@ -135,6 +135,7 @@ void moments_nsc(const Extent& e, Data x, int64_t c0, int64_t c1, int64_t q0, in
   using E = Element<S>;
   Vec<E> zero = splat(E(0));
   E shift[kStrip];
+  const int joined = x.pitch == c1 - c0 ? rows_as_one(x.pitch, e.values()) : 0;
   for (int64_t q = q0; q < q1; q++) {
     int64_t r0 = q * kChunk, n = min(kChunk, e.values() - r0);
     for (int64_t strip = c0; strip < c1; strip += kStrip) {
@@ -144,9 +145,10 @@ void moments_nsc(const Extent& e, Data x, int64_t c0, int64_t c1, int64_t q0, in
       for_lanes(width, [&](int64_t c, auto count) {
         store(shift + c, head_mean(rows + c, pitch, n, count));
       });
-      auto add = [&](int64_t row, int64_t c, auto count, Sums<E>& s) {
+      repeat(shift, width, joined, shift);
+      auto add = [&](int64_t row, auto power, int64_t c, auto count, Sums<E>& s) {
         Vec<E> k = load(shift + c);
-        Vec<E> d = load(rows + row * pitch + c, count, k) - k;
+        Vec<E> d = load(rows + row * (pitch << power) + c, count, k) - k;
         s.a = s.a + d;
         s.b = fma(d, d, s.b);
       };
@@ -176,8 +178,8 @@ void moments_nsc(const Extent& e, Data x, int64_t c0, int64_t c1, int64_t q0, in
         store(mean_s + c, count, mean_q);
         store(m2_s + c, count, m2_q);
       };
-      auto fetch = [&](int64_t row) BN_ALWAYS { prefetch(rows + row * pitch); };
-      reduce_rows<E>(n, width, (E*)lanes, lane_rows, add, sink, fetch);
+      auto fetch = [&](int64_t row) BN_ALWAYS { prefetch(rows + row * (pitch << joined)); };
+      reduce_rows<E>(n, width, joined, (E*)lanes, lane_rows, add, sink, fetch);
     }
   }
 }

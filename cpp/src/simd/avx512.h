@@ -284,4 +284,7 @@ BN_INLINE void prefetch(const void* p) { _mm_prefetch((const char*)p, _MM_HINT_T
 // Whether code is to be small rather than fast: no second way where one does.
 constexpr bool kSmall = false;
 
+// Bytes of all vector registers.
+constexpr int64_t kRegisters = 2048;
+
 }  // namespace bn::avx512

@@ -186,6 +186,9 @@ BN_INLINE void prefetch(const void* p) { __builtin_prefetch(p, 0, 2); }
 // Whether code is to be small rather than fast: no second way where one does.
 constexpr bool kSmall = false;
 
+// Bytes of all vector registers.
+constexpr int64_t kRegisters = 512;
+
 template <class E>
 BN_INLINE Vec<E> operator+(Vec<E> x, Vec<E> y) {
   BN_EACH(x.v[i] + y.v[i])

@@ -98,6 +98,9 @@ static inline void prefetch(const void*) {}
 // Whether code is to be small rather than fast: no second way where one does.
 constexpr bool kSmall = true;
 
+// Bytes of all vector registers; 0: none.
+constexpr int64_t kRegisters = 0;
+
 #define BN_LANES(expression)                        \
   Vec<E> r;                                         \
   for (int i = 0; i < 16; i++) r.v[i] = expression; \
