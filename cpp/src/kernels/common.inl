@@ -128,9 +128,9 @@ BN_INLINE void reduce_rows(int64_t n, int64_t width, int joined, E* lanes, int64
   auto kept = [&](const E* at, auto count) BN_ALWAYS {
     return Sums<E>{load(at, count, none.a), load(at + kStrip, count, none.b)};
   };
-  auto keep = [&](E* at, Sums<E> sums) BN_ALWAYS {
-    store(at, sums.a);
-    store(at + kStrip, sums.b);
+  auto keep = [&](E* at, auto count, Sums<E> sums) BN_ALWAYS {
+    store(at, count, sums.a);
+    store(at + kStrip, count, sums.b);
   };
   // Once for no rows too: lanes of nothing are 0.
   int64_t r = 0, end;
@@ -151,26 +151,26 @@ BN_INLINE void reduce_rows(int64_t n, int64_t width, int joined, E* lanes, int64
           add(row, joined, c0 + i, All{}, sums);
           add(row, joined, c0 + i + 16, All{}, more);
         }
-        keep(lane + i, sums);
-        keep(lane + i + 16, more);
+        keep(lane + i, All{}, sums);
+        keep(lane + i + 16, All{}, more);
       }
       for_lanes(all - c0 - pairs, [&](int64_t i, auto count) {
         Sums<E> sums = begun(pairs + i);
         for (int64_t row = r + l; row < end; row += apart) {
           add(row, joined, c0 + pairs + i, count, sums);
         }
-        keep(lane + pairs + i, sums);
+        keep(lane + pairs + i, count, sums);
       });
     }
     r = end;
   } while (r < rows);
-  // What is left is the begin of one more row.
+  // What is left is the begin of one more row; beside it are sums of others.
   if (int64_t left = n - (rows << joined); left > 0) {
     E* lane = lanes + rows % apart * kLane;
     for_lanes(left * width, [&](int64_t i, auto count) {
       Sums<E> sums = kept(lane + i, All{});
       add(rows, joined, i, count, sums);
-      keep(lane + i, sums);
+      keep(lane + i, count, sums);
     });
   }
   const E* lane[16];
