@@ -61,7 +61,8 @@ static inline void put(F16* p, float x) {
   p->bits = (uint16_t)(sign | h);
 }
 
-// 16 elements; the first n, the other lanes as in rest.
+// 16 elements; the first n, the other lanes as in rest. n is less than 16 where S is narrower, and
+// in every store.
 template <class S>
 static inline Vec<Element<S>> load(const S* p) {
   Vec<Element<S>> r;
