@@ -49,8 +49,9 @@ BN_API int bn_detect_isa(void);
  */
 BN_API int bn_self_test(int isa);
 
-/* Zeroed memory aligned to 64 bytes (large blocks to 2 MiB, on huge pages where the system has
- * them), or 0. Freed by bn_free, which ignores 0. */
+/* Zeroed memory aligned to 64 bytes, or 0. 16 KiB and more begin at another place of a page than
+ * what was allocated just before, so that a call's arrays do not compete for the same cache lines;
+ * 2 MiB and more are on huge pages where the system has them. Freed by bn_free, which ignores 0. */
 BN_API int64_t bn_alloc(int64_t bytes);
 BN_API void bn_free(int64_t address);
 

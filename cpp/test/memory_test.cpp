@@ -1,5 +1,8 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <vector>
+
 #include "batchnorm4j.h"
 
 namespace {
@@ -12,6 +15,20 @@ TEST(Memory, IsAlignedAndZero) {
     const char* p = (const char*)address;
     for (int64_t i = 0; i < bytes; i++) ASSERT_EQ(0, p[i]);
     bn_free(address);
+  }
+}
+
+TEST(Memory, LargeArraysBeginApartInTheirPages) {
+  for (int64_t bytes : {16 << 10, 300000, 3 << 20}) {
+    std::vector<int64_t> arrays;
+    for (int i = 0; i < 8; i++) arrays.push_back(bn_alloc(bytes));
+    for (size_t i = 0; i < arrays.size(); i++) {
+      for (size_t j = 0; j < i; j++) {
+        int64_t apart = (arrays[i] - arrays[j]) & 4095;
+        EXPECT_LE(512, std::min(apart, 4096 - apart));
+      }
+    }
+    for (int64_t a : arrays) bn_free(a);
   }
 }
 
