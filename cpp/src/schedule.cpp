@@ -145,13 +145,17 @@ int64_t Plan::chunks_ahead() const {
 int64_t Plan::lane_rows(int inputs) const {
   constexpr int64_t kLeast = 8;  // channels; what is done once a row takes longer than fewer do
   const Tuning& t = tuning();
+  const bool from_memory = bytes() * inputs > t.shared_l3 * l2_bytes();
   // From memory, rows in their order: worth it as long as the sums of 16 lanes, which are loaded
   // and stored for each row, stay in the L1; the more is read, the more of them.
   int64_t row = extent.c * std::max<int64_t>(element, sizeof(float));
   bool narrow = extent.c >= kLeast && row <= t.row_in_order * (inputs + 2);
-  if (narrow && bytes() * inputs > t.shared_l3 * l2_bytes()) return 1;
-  // Rows at a power of two from each other share a set of the L1.
-  return std::min<int64_t>(t.alike_lines / inputs, kChunk / 16);
+  if (narrow && from_memory) return 1;
+  // Rows of a lane that are pages apart share a set of the L1. Others have more sets; but from
+  // memory, more rows are too many streams.
+  int64_t apart = 16 * extent.c * element;
+  int64_t sets = from_memory ? 1 : kPage / std::gcd(apart, kPage);
+  return std::min(t.alike_lines * sets / inputs, t.lane_rows);
 }
 
 void run_map(const Plan& plan, Map& map) {
