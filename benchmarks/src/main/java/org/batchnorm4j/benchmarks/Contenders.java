@@ -8,6 +8,7 @@ import org.batchnorm4j.backend.Isa;
 import org.batchnorm4j.backend.NativeBackend;
 import org.batchnorm4j.benchmarks.peer.Callers;
 import org.batchnorm4j.benchmarks.peer.Cell;
+import org.batchnorm4j.benchmarks.peer.Cell.Fusion;
 import org.batchnorm4j.benchmarks.peer.Elsewhere;
 import org.batchnorm4j.benchmarks.peer.Nd4jOp;
 import org.batchnorm4j.benchmarks.peer.OneDnn;
@@ -16,6 +17,8 @@ import org.batchnorm4j.benchmarks.peer.Ours;
 import org.batchnorm4j.benchmarks.peer.Peer;
 import org.batchnorm4j.benchmarks.peer.PlainLoop;
 import org.batchnorm4j.benchmarks.peer.Torch;
+import org.batchnorm4j.benchmarks.peer.Twin;
+import org.batchnorm4j.tensor.DType;
 
 /** Who races. */
 final class Contenders {
@@ -59,8 +62,27 @@ final class Contenders {
     return switch (cell.group()) {
       case Plan.CALLERS -> callers(threads);
       case Plan.MEMORY -> memories(threads);
-      default -> all(threads);
+      default -> {
+        List<Peer> peers = all(threads);
+        peers.addAll(twins(cell, threads));
+        yield peers;
+      }
     };
+  }
+
+  /** What our own time in a cell is compared with. */
+  private static List<Peer> twins(Cell cell, int threads) {
+    NativeBackend best = Backends.nativeBackend().withThreads(threads);
+    if (cell.dtype() != DType.F32) {
+      return List.of(new Twin(new Ours(Heat.IN_F32, best), cell.in(DType.F32)));
+    }
+    if (cell.fusion() == Fusion.RELU) {
+      return List.of(new Twin(new Ours(Heat.PLAIN, best), cell.plain()));
+    }
+    if (threads > 1 && cell.fusion() == Fusion.NONE) {
+      return List.of(new Ours(Heat.ONE_THREAD, best.withThreads(1)));
+    }
+    return List.of();
   }
 
   /** Ours, on tensors that lie elsewhere than usual. */

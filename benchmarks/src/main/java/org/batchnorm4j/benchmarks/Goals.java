@@ -31,7 +31,7 @@ final class Goals {
     caches = results.environment().getOrDefault("caches", "");
     add(ofOne);
     add(ofMany);
-    scaling(ofOne, ofMany);
+    scaling(ofMany);
     goals.removeIf(goal -> goal.values.isEmpty());
   }
 
@@ -163,12 +163,11 @@ final class Goals {
         all, "fused against the libraries' best way", 2, Heat::isFused, h -> h.gainOver(LIBRARIES));
     at(
         all,
-        "+ relu against the plain kernel, each by its own yardstick",
+        "+ relu against the plain kernel",
         Kind.EACH_AT_MOST,
         1.05,
-        h -> h.any().fusion().equals("relu") && plain(all, h, "f32") != h,
-        // They were measured minutes apart, and their yardsticks, which are the same, with each.
-        h -> plain(all, h, "f32").ofLimit() / h.ofLimit());
+        h -> h.any().fusion().equals("relu"),
+        h -> time(h) / h.time(Heat.PLAIN));
     each(
         all,
         "inference + add relu, of limit",
@@ -180,11 +179,8 @@ final class Goals {
         "bf16 beyond L3 against the time of f32",
         Kind.EACH_AT_MOST,
         0.55,
-        h ->
-            h.any().dtype().equals("bf16")
-                && plain(all, h, "f32") != h
-                && large(plain(all, h, "f32")),
-        h -> time(h) / time(plain(all, h, "f32")));
+        h -> h.any().dtype().equals("bf16") && large(h, 2 * h.bytes()),
+        h -> time(h) / h.time(Heat.IN_F32));
     at(
         cells,
         "time with AVX2 against AVX-512 beyond L2",
@@ -210,20 +206,14 @@ final class Goals {
   }
 
   /** More threads must not be slower; a twentieth is noise. */
-  private void scaling(List<Heat> ofOne, List<Heat> ofMany) {
+  private void scaling(List<Heat> ofMany) {
     at(
         ofMany,
         "time on all threads against one",
         Kind.EACH_AT_MOST,
         1.05,
         h -> isPlain(h) && GROUPS.contains(h.any().group()),
-        h ->
-            ofOne.stream()
-                .filter(one -> one.any().group().equals(h.any().group()))
-                .filter(one -> one.label().equals(h.label()))
-                .mapToDouble(one -> time(h) / time(one))
-                .findFirst()
-                .orElse(Double.NaN));
+        h -> time(h) / h.time(Heat.ONE_THREAD));
   }
 
   private void each(
@@ -269,21 +259,13 @@ final class Goals {
     return ours == null ? Double.NaN : ours.microseconds();
   }
 
-  /** The same without fusion, in another type; itself if that was not measured. */
-  private static Heat plain(List<Heat> heats, Heat h, String dtype) {
-    return heats.stream()
-        .filter(o -> GROUPS.contains(o.any().group()))
-        .filter(o -> !o.isFused() && o.any().dtype().equals(dtype))
-        .filter(o -> o.any().shape().equals(h.any().shape()))
-        .filter(o -> o.any().format().equals(h.any().format()))
-        .filter(is(h.any().operation()))
-        .findFirst()
-        .orElse(h);
-  }
-
   /** Whether what the operation reads and writes exceeds the last cache. */
   private boolean large(Heat h) {
-    return h.bytes() * (h.any().operation().equals("backward") ? 3 : 2) > cache(3);
+    return large(h, h.bytes());
+  }
+
+  private boolean large(Heat h, double bytes) {
+    return bytes * (h.any().operation().equals("backward") ? 3 : 2) > cache(3);
   }
 
   /** Bytes of a cache of the machine that ran; 1 GiB if it did not say. */

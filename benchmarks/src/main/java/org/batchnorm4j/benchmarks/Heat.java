@@ -13,6 +13,15 @@ record Heat(Results.Row any, Map<String, Results.Row> rows) {
   /** Our backend in Java. */
   static final String JAVA = "Java backend";
 
+  /** Native on one thread, where it has more. */
+  static final String ONE_THREAD = "native, 1 thread";
+
+  /** Native without what comes behind the normalization. */
+  static final String PLAIN = "native, plain";
+
+  /** Native on f32, where the cell's data are of 16 bits. */
+  static final String IN_F32 = "native, f32";
+
   String label() {
     String fusion = isFused() ? " + " + any.fusion().replace('_', ' ') : "";
     String dtype = any.dtype().equals("f32") ? "" : " " + any.dtype();

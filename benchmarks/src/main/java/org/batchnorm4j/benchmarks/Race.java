@@ -5,8 +5,10 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Locale;
+import java.util.Map;
 import java.util.SplittableRandom;
 import java.util.concurrent.locks.LockSupport;
 import org.batchnorm4j.backend.Layout;
@@ -128,19 +130,26 @@ final class Race {
   /** Measures for about so long. */
   List<Results.Row> measure(Cell cell, double budgetSeconds) {
     long deadline = System.nanoTime() + (long) (budgetSeconds * 1e9);
-    List<Operands> sets = new ArrayList<>();
+    List<Operands> allocated = new ArrayList<>();
+    Map<Cell, Work> works = new HashMap<>();
     List<Runner> runners = new ArrayList<>();
     List<Results.Row> rows = new ArrayList<>();
     Limit limit = Limit.of(cell);
     try {
-      for (int i = 0; i < cell.buffers(); i++) {
-        sets.add(new Operands(cell, i));
-      }
+      List<Operands> sets = operands(cell, allocated);
+      works.put(cell, new Work(sets, new Exact(cell, sets.get(0))));
       addYardsticks(cell, limit, sets, runners);
-      Exact exact = new Exact(cell, sets.get(0));
       double share = budgetSeconds / (peers.size() + runners.size());
       for (Peer peer : peers) {
-        Results.@Nullable Row refused = enter(peer, cell, sets, exact, limit, share, runners);
+        Cell computes = peer.computes(cell);
+        if (!works.containsKey(computes)) {
+          // On the same tensors if they are of its type.
+          boolean same = computes.dtype() == cell.dtype();
+          List<Operands> its = same ? sets : operands(computes, allocated);
+          works.put(computes, new Work(its, new Exact(computes, its.get(0))));
+        }
+        Work work = works.get(computes);
+        Results.@Nullable Row refused = enter(peer, cell, work, limit, share, runners);
         if (refused != null) {
           rows.add(refused);
         }
@@ -173,9 +182,20 @@ final class Race {
       for (Runner r : runners) {
         r.tasks.forEach(Peer.Task::close);
       }
-      sets.forEach(Operands::close);
+      allocated.forEach(Operands::close);
     }
     return rows;
+  }
+
+  /** The tensors of what a contender computes, and the right values. */
+  private record Work(List<Operands> sets, Exact exact) {}
+
+  private static List<Operands> operands(Cell cell, List<Operands> allocated) {
+    int before = allocated.size();
+    for (int i = 0; i < cell.buffers(); i++) {
+      allocated.add(new Operands(cell, i));
+    }
+    return List.copyOf(allocated.subList(before, allocated.size()));
   }
 
   private void addYardsticks(Cell cell, Limit limit, List<Operands> sets, List<Runner> runners) {
@@ -207,27 +227,21 @@ final class Race {
 
   /** Prepares a contender and checks its values; the row says why it is not in the race. */
   private Results.@Nullable Row enter(
-      Peer peer,
-      Cell cell,
-      List<Operands> sets,
-      Exact exact,
-      Limit limit,
-      double share,
-      List<Runner> runners) {
+      Peer peer, Cell cell, Work work, Limit limit, double share, List<Runner> runners) {
     List<Peer.Task> tasks = List.of();
     String status;
     String message;
     try {
-      tasks = peer.prepare(cell, sets);
+      tasks = peer.prepare(peer.computes(cell), work.sets);
       if (tasks.isEmpty()) {
         return row(cell, limit, peer.name(), Results.ABSENT, "", null, 0);
       }
       Runner runner = new Runner(peer.name(), tasks);
-      exact.poison();
+      work.exact.poison();
       calmDown();
       runner.time(1);
       tasks.get(0).publish();
-      String complaint = exact.complaint();
+      String complaint = work.exact.complaint();
       if (complaint == null) {
         if (runner.seconds[0] * tasks.get(0).calls() < 2 * share) {
           runner.rounds = 0;

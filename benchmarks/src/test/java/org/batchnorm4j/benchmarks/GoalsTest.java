@@ -35,15 +35,29 @@ class GoalsTest {
   void moreThreadsMustNotBeSlower() {
     String text =
         goals(
-            Rows.ok("native AVX2", "32x64x56x56", 1, 10),
             Rows.ok("native AVX2", "32x64x56x56", 2, 11),
-            Rows.ok("native AVX2", "1x64x56x56", 1, 10),
-            Rows.ok("native AVX2", "1x64x56x56", 2, 5));
+            Rows.ok(Heat.ONE_THREAD, "32x64x56x56", 2, 10),
+            Rows.ok("native AVX2", "1x64x56x56", 2, 5),
+            Rows.ok(Heat.ONE_THREAD, "1x64x56x56", 2, 10),
+            // Of another race.
+            Rows.ok("native AVX2", "1x64x56x56", 1, 1));
     assertTrue(
         text.contains(
             "| 2 | time on all threads against one | each \u2264 1.05 | 0.74 | 1.10 |"
                 + " inference nchw 32x64x56x56 | 1 of 2 | miss |"),
         text);
+  }
+
+  @Test
+  void fusionAndTypeAreComparedWithTwins() {
+    String text =
+        goals(
+            Rows.of("native AVX2", "bf16", "none", 1 << 20, 6),
+            Rows.of(Heat.IN_F32, "bf16", "none", 1 << 20, 10),
+            Rows.of("native AVX2", "f32", "relu", 1 << 20, 11),
+            Rows.of(Heat.PLAIN, "f32", "relu", 1 << 20, 10));
+    assertTrue(text.contains("+ relu against the plain kernel | each \u2264 1.05 | 1.10 |"), text);
+    assertTrue(text.contains("the time of f32 | each \u2264 0.55 | 0.60 |"), text);
   }
 
   @Test

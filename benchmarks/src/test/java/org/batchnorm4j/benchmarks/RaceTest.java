@@ -82,6 +82,31 @@ class RaceTest {
     checkOurs(inference(Plan.MEMORY, Layout.NSC, 1, 16, 50), 5);
   }
 
+  @Test
+  void twinsAreRightAndTimed() {
+    for (Operation operation : Operation.values()) {
+      long[] dims = {2, 8, 5, 5};
+      String twin = Heat.ONE_THREAD;
+      checkTwin(twin, new Cell("t", operation, Layout.NCS, DType.F32, Fusion.NONE, dims, 1));
+      twin = Heat.PLAIN;
+      checkTwin(twin, new Cell("t", operation, Layout.NCS, DType.F32, Fusion.RELU, dims, 2));
+      twin = Heat.IN_F32;
+      checkTwin(twin, new Cell("t", operation, Layout.NSC, DType.BF16, Fusion.NONE, dims, 2));
+    }
+  }
+
+  private static void checkTwin(String name, Cell cell) {
+    List<Peer> twins = Contenders.of(cell, 2).stream().filter(p -> p.name().equals(name)).toList();
+    Cell computed = twins.get(0).computes(cell);
+    assertEquals(DType.F32, computed.dtype());
+    assertEquals(Fusion.NONE, computed.fusion());
+    List<Results.Row> rows = new Race(twins, 2).measure(cell, SECONDS);
+    List<Results.Row> its = rows.stream().filter(r -> r.contender().equals(name)).toList();
+    assertEquals(1, its.size(), () -> "" + rows);
+    assertEquals(Results.OK, its.get(0).status(), () -> "" + its);
+    assertTrue(its.get(0).microseconds() > 0, () -> "" + its);
+  }
+
   private static void checkOurs(Cell cell, int contenders) {
     List<Results.Row> rows = new Race(Contenders.of(cell, 2), 2).measure(cell, SECONDS);
     List<Results.Row> ours = rows.stream().filter(Results.Row::isOurs).toList();

@@ -11,6 +11,32 @@ final class Rows {
     return row(contender, shape, threads, Results.OK, "", microseconds);
   }
 
+  /** Of a shape of so many elements, on one thread. */
+  static Results.Row of(
+      String contender, String dtype, String fusion, long elements, double microseconds) {
+    return new Results.Row(
+        "fused",
+        "inference",
+        "nchw",
+        dtype,
+        fusion,
+        "1x1x1x" + elements,
+        elements,
+        1,
+        1,
+        contender,
+        Results.OK,
+        "",
+        microseconds,
+        microseconds,
+        microseconds,
+        microseconds,
+        10,
+        1,
+        "copy",
+        1);
+  }
+
   static Results.Row row(
       String contender,
       String shape,
@@ -72,7 +98,7 @@ final class Rows {
         "2026-01-01T00:00:00Z",
         1,
         1,
-        Map.of("cores", "2", "load before", "0.1", "load after", "1.0"),
+        Map.of("cores", "2", "caches", "L3 4096K", "load before", "0.1", "load after", "1.0"),
         List.of(rows));
   }
 }

@@ -91,6 +91,16 @@ public record Cell(
     return layout == Layout.NCS ? "nc" + spatial : "n" + spatial + "c";
   }
 
+  /** The same in another type. */
+  public Cell in(DType other) {
+    return new Cell(group, operation, layout, other, fusion, dims, buffers);
+  }
+
+  /** The same with nothing behind the normalization. */
+  public Cell plain() {
+    return new Cell(group, operation, layout, dtype, Fusion.NONE, dims, buffers);
+  }
+
   /** Elements from one value to the next of each dimension. */
   public long[] strides() {
     long[] strides = new long[dims.length];

@@ -9,8 +9,14 @@ public interface Peer {
   /** How the report calls it. */
   String name();
 
+  /** What it computes in the race of a cell, and is checked for: that cell. */
+  default Cell computes(Cell cell) {
+    return cell;
+  }
+
   /**
-   * Sets up all that can be set up once. Null: it has no such operation, layout or type.
+   * Sets up all that can be set up once, for what it computes. Null: it has no such operation,
+   * layout or type.
    *
    * @throws Exception anything; the cell is then reported as failed for this peer
    */
