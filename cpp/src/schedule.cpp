@@ -151,11 +151,7 @@ int64_t Plan::lane_rows(int inputs) const {
   int64_t row = extent.c * std::max<int64_t>(element, sizeof(float));
   bool narrow = extent.c >= kLeast && row <= t.row_in_order * (inputs + 2);
   if (narrow && from_memory) return 1;
-  // Rows of a lane that are pages apart share a set of the L1. Others have more sets; but from
-  // memory, more rows are too many streams.
-  int64_t apart = 16 * extent.c * element;
-  int64_t sets = from_memory ? 1 : kPage / std::gcd(apart, kPage);
-  return std::min(t.alike_lines * sets / inputs, t.lane_rows);
+  return from_memory ? std::min(t.lane_streams / inputs, t.lane_rows) : t.lane_rows;
 }
 
 void run_map(const Plan& plan, Map& map) {

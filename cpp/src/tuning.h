@@ -32,8 +32,8 @@ struct Tuning {
   int64_t chunks_ahead = 0;  // from beyond the caches
 
   // Sums of channels last.
-  int64_t alike_lines = 48;  // lines of one set of the L1 that are summed side by side, at most
-  int64_t lane_rows = kChunk / 16;  // and rows of a lane
+  int64_t lane_rows = kChunk / 16;  // rows of a lane that are summed side by side
+  int64_t lane_streams = 48;        // and, from memory, of all arrays, at most
   // Bytes of a row, for each array and each sum, up to which rows from memory are summed in order.
   int64_t row_in_order = 0;
 };
@@ -58,8 +58,8 @@ constexpr Tuning amd_tuning() {
   t.copies = false;
   t.gathers = false;
   t.chunks_ahead = 10;
-  t.alike_lines = 8;
   t.lane_rows = 8;
+  t.lane_streams = 8;
   t.row_in_order = 64;
   return t;
 }

@@ -357,7 +357,7 @@ TEST(Plan, SumsNarrowRowsInOrder) {
   EXPECT_EQ(4, rows(many, 64, 8, 2));
   EXPECT_EQ(4, rows(many, 65, 4, 2));
   EXPECT_EQ(4, rows(many, 7, 4, 2));
-  EXPECT_EQ(4, rows(many / 4, 64, 4, 2));
+  EXPECT_EQ(8, rows(many / 4, 64, 4, 2));  // in the caches
   EXPECT_EQ(1, rows(many, 48, 4, 1));
   EXPECT_EQ(8, rows(many, 64, 4, 1));
   FollowTuning usual(bn::kUsualTuning);
