@@ -22,7 +22,9 @@ class Workspace {
   }
 
  private:
-  static size_t round(int64_t bytes) { return ((size_t)bytes + 63) / 64 * 64; }
+  // Whole lines, and a few more: arrays of whole pages would begin alike and share sets of the L1
+  // (docs/performance.md, lesson 40).
+  static size_t round(int64_t bytes) { return ((size_t)bytes + 63) / 64 * 64 + 5 * 64; }
 
   size_t planned_ = 0, taken_ = 0;
   char* base_ = nullptr;
