@@ -1,6 +1,6 @@
 // What is fastest on a CPU and cannot be told from its caches: numbers measured on one CPU of a
-// maker (docs/performance.md, lessons 4, 8, 16, 19, 27, 31 and 32). No bit of a result depends on
-// them.
+// maker (docs/performance.md, lessons 4, 8, 16, 19, 27, 31, 32, 34, 35 and 40). No bit of a result
+// depends on them.
 #pragma once
 #include <cstdint>
 
