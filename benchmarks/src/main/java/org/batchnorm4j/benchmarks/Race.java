@@ -136,19 +136,19 @@ final class Race {
     List<Results.Row> rows = new ArrayList<>();
     Limit limit = Limit.of(cell);
     try {
-      List<Operands> sets = operands(cell, allocated);
-      works.put(cell, new Work(sets, new Exact(cell, sets.get(0))));
-      addYardsticks(cell, limit, sets, runners);
+      Work own = Work.of(cell, operands(cell, allocated));
+      works.put(cell, own);
+      addYardsticks(cell, limit, own.sets, runners);
       double share = budgetSeconds / (peers.size() + runners.size());
       for (Peer peer : peers) {
-        Cell computes = peer.computes(cell);
-        if (!works.containsKey(computes)) {
-          // On the same tensors if they are of its type.
-          boolean same = computes.dtype() == cell.dtype();
-          List<Operands> its = same ? sets : operands(computes, allocated);
-          works.put(computes, new Work(its, new Exact(computes, its.get(0))));
-        }
-        Work work = works.get(computes);
+        // On the same tensors if they are of its type.
+        Work work =
+            works.computeIfAbsent(
+                peer.computes(cell),
+                other ->
+                    Work.of(
+                        other,
+                        other.dtype() == cell.dtype() ? own.sets : operands(other, allocated)));
         Results.@Nullable Row refused = enter(peer, cell, work, limit, share, runners);
         if (refused != null) {
           rows.add(refused);
@@ -187,8 +187,12 @@ final class Race {
     return rows;
   }
 
-  /** The tensors of what a contender computes, and the right values. */
-  private record Work(List<Operands> sets, Exact exact) {}
+  /** What a contender computes, on which tensors, and the right values. */
+  private record Work(Cell cell, List<Operands> sets, Exact exact) {
+    static Work of(Cell cell, List<Operands> sets) {
+      return new Work(cell, sets, new Exact(cell, sets.get(0)));
+    }
+  }
 
   private static List<Operands> operands(Cell cell, List<Operands> allocated) {
     int before = allocated.size();
@@ -232,7 +236,7 @@ final class Race {
     String status;
     String message;
     try {
-      tasks = peer.prepare(peer.computes(cell), work.sets);
+      tasks = peer.prepare(work.cell, work.sets);
       if (tasks.isEmpty()) {
         return row(cell, limit, peer.name(), Results.ABSENT, "", null, 0);
       }

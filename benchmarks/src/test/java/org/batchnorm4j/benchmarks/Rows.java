@@ -11,16 +11,34 @@ final class Rows {
     return row(contender, shape, threads, Results.OK, "", microseconds);
   }
 
-  /** Of a shape of so many elements, on one thread. */
+  /** Fused or of 16 bits, of so many elements. */
   static Results.Row of(
       String contender, String dtype, String fusion, long elements, double microseconds) {
+    String shape = "1x1x1x" + elements;
+    return steady("fused", "nchw", dtype, fusion, shape, elements, contender, microseconds);
+  }
+
+  static Results.Row call(String contender, long elements, double microseconds) {
+    return steady("call", "nc", "f32", "none", "1x" + elements, elements, contender, microseconds);
+  }
+
+  /** Inference on one thread, all rounds of which took the same time. */
+  private static Results.Row steady(
+      String group,
+      String format,
+      String dtype,
+      String fusion,
+      String shape,
+      long elements,
+      String contender,
+      double microseconds) {
     return new Results.Row(
-        "fused",
+        group,
         "inference",
-        "nchw",
+        format,
         dtype,
         fusion,
-        "1x1x1x" + elements,
+        shape,
         elements,
         1,
         1,
@@ -65,30 +83,6 @@ final class Rows {
         threads,
         "copy",
         8);
-  }
-
-  static Results.Row call(String contender, long elements, double microseconds) {
-    return new Results.Row(
-        "call",
-        "inference",
-        "nc",
-        "f32",
-        "none",
-        "1x" + elements,
-        elements,
-        1,
-        1,
-        contender,
-        Results.OK,
-        "",
-        microseconds,
-        microseconds,
-        microseconds,
-        microseconds,
-        10,
-        1,
-        "copy",
-        1);
   }
 
   static Results results(Results.Row... rows) {
