@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Opens the classifier jars in a folder and checks what is in them: check-natives.sh <folder> [glibc].
 # For each native library: machine type, what it exports and needs, where it looks for libraries, the
-# glibc it asks for (at most the one given; without, what releases promise), and that its stack is not
-# executable.
+# glibc it asks for (at most the one given; without, what releases promise), that its stack is not
+# executable, and that it stays where its threads run when a class loader goes.
 set -euo pipefail
 folder=$1 most_glibc=${2:-2.18}
 work=$(mktemp -d)
@@ -30,6 +30,7 @@ check_elf() {
     complain "asks for glibc $glibc, more than $most_glibc"
   note="glibc ${glibc:-any}"
   case $library in */libgomp.so.1) return ;; esac
+  readelf -dW "$library" | grep -q 'FLAGS_1.*NODELETE' || complain "can be unloaded while its threads run"
   bad=$(nm -D --defined-only "$library" | awk '{ print $3 }' | others 'Java_org_batchnorm4j_.*')
   [ -z "$bad" ] || complain "exports" $bad
 }

@@ -40,8 +40,8 @@ struct Call {
       status = bn_bad_argument;
       return;
     }
-    bool half = dtype == bn_bf16 || dtype == bn_f16;
-    plan = {{n, c, s}, layout == bn_nsc, threads, half ? 2 : dtype == bn_f64 ? 8 : 4, 0, false};
+    int64_t element = dtype == bn_f64 ? 8 : dtype == bn_f32 ? 4 : 2;
+    plan = {{n, c, s}, layout == bn_nsc, std::min(threads, kMostWorkers), element, 0, false};
     parameter = dtype == bn_f64 ? 8 : 4;
   }
 

@@ -4,10 +4,11 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
-#include <memory>
+#include <exception>
 #include <mutex>
-#include <system_error>
+#include <new>
 #include <thread>
+#include <vector>
 
 #if defined(_OPENMP)
 #include <omp.h>
@@ -16,6 +17,9 @@
 #include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#endif
+#if defined(_WIN32)
+#include <windows.h>
 #endif
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -26,7 +30,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr int kMostWorkers = 256;
 constexpr int kSpins = 2000;  // some 50 us of waiting awake for the next call, then sleep
 
 // A thread needs some 80 us to wake up on a virtual machine, 30 of which are its caller's. A core
@@ -80,6 +83,36 @@ struct Apart {
   void keep() {}
   void release() {}
 };
+#endif
+
+// The team's threads never end, so the code they run must stay when a JVM's class loader goes. On
+// Linux the linker sees to that (-z nodelete).
+void stay_loaded() {
+#if defined(_WIN32)
+  HMODULE library;
+  GetModuleHandleExA(GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS | GET_MODULE_HANDLE_EX_FLAG_PIN,
+                     reinterpret_cast<LPCSTR>(&stay_loaded), &library);
+#endif
+}
+
+#if defined(_OPENMP)
+// How many threads can be started now, of so many.
+int threads_to_be_had(int wanted) {
+  std::mutex gate;
+  std::unique_lock<std::mutex> closed(gate);
+  std::vector<std::thread> threads;
+  try {
+    threads.reserve((size_t)wanted);
+    for (int i = 0; i < wanted; i++) {
+      threads.emplace_back([&gate] { std::lock_guard<std::mutex> open(gate); });
+    }
+  } catch (const std::exception&) {
+    // No more of them.
+  }
+  closed.unlock();
+  for (std::thread& thread : threads) thread.join();
+  return (int)threads.size();
+}
 #endif
 
 // Tasks of one worker, which others may take from when theirs are done.
@@ -147,9 +180,10 @@ class Team {
   static constexpr uint64_t kJoined = 1, kOpen = 2, kNumber = 4;
 
   bool start() {
+    stay_loaded();
     try {
       std::thread([this] { lead(); }).detach();
-    } catch (const std::system_error&) {
+    } catch (const std::exception&) {
       return false;
     }
     started_ = true;
@@ -176,21 +210,28 @@ class Team {
       if (!state_.compare_exchange_strong(seen, seen | kJoined, std::memory_order_acq_rel))
         continue;
       last = seen;
-      int helpers = job_.workers - 1;
-#if defined(_OPENMP)
-      if (helpers > 1) {
-#pragma omp parallel num_threads(helpers)
-        job_.work(1 + omp_get_thread_num());
-      } else {
-        job_.work(1);
-      }
-#else
-      job_.work(1);
-      (void)helpers;
-#endif
+      help(job_.workers - 1);
       state_.fetch_and(~kJoined, std::memory_order_acq_rel);
     }
   }
+
+#if defined(_OPENMP)
+  // With the OpenMP threads, where more than one helper is wanted. libgomp ends the process when it
+  // cannot start a thread, so before it has to start more than ever before it is tried whether
+  // that many can be had, and as many again: those of the trial count for a while after their end.
+  // It ends threads that a team does without and then starts them again, so teams do not shrink.
+  void help(int helpers) {
+    if (helpers > tried_) {
+      tried_ = helpers;
+      helpers_ = 1 + threads_to_be_had(2 * (helpers - 1)) / 2;
+    }
+    if (helpers == 1 || helpers_ == 1) return job_.work(1);
+#pragma omp parallel num_threads(helpers_)
+    if (int helper = omp_get_thread_num(); helper < helpers) job_.work(1 + helper);
+  }
+#else
+  void help(int) { job_.work(1); }
+#endif
 
   // The state of an open job other than `last`: awake for a while, then asleep.
   uint64_t wait(uint64_t last) {
@@ -222,11 +263,15 @@ class Team {
   Apart apart_;  // guarded by mutex_
   std::condition_variable wake_;
   Job job_;
+#if defined(_OPENMP)
+  int tried_ = 1, helpers_ = 1;  // the leader's own: itself alone needs no trial
+#endif
 };
 
 // Never destroyed: its leader may outlive main.
 Team& team() {
-  static Team* const the_team = new Team;
+  alignas(Team) static unsigned char memory[sizeof(Team)];
+  static Team* const the_team = new (memory) Team;
   return *the_team;
 }
 

@@ -11,6 +11,9 @@
 
 namespace bn {
 
+// No call has more, however many are allowed.
+constexpr int kMostWorkers = 256;
+
 // A call that wants several threads, from enter() to its end.
 class Caller {
  public:

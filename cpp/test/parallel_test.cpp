@@ -5,11 +5,13 @@
 
 #if defined(__linux__)
 #include <sched.h>
+#include <sys/resource.h>
 #endif
 
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstdlib>
 #include <fstream>
 #include <string>
 #include <thread>
@@ -73,6 +75,37 @@ TEST(Parallel, TheTeamSleepsUntilCallsAreWorthWakingIt) {
   }
   EXPECT_TRUE(woken);
 }
+
+#if defined(__linux__)
+// In a process of its own: what it ends with is whether the leader took part without helpers.
+[[noreturn]] void call_where_no_thread_can_be_started() {
+  std::atomic<bool> joined{false};
+  auto call = [&](int threads) {
+    bn::parallel_for(threads, 64, [&](int64_t, int worker) {
+      if (worker > 0) joined = true;
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    });
+  };
+  for (int chance = 0; chance < 1000 && !joined; chance++) call(2);
+  if (!joined) std::exit(2);
+  // No address space is left for another stack.
+  int64_t pages = 0;
+  std::ifstream("/proc/self/statm") >> pages;
+  const rlimit limit = {(rlim_t)pages * 4096 + (1 << 20), (rlim_t)pages * 4096 + (1 << 20)};
+  if (setrlimit(RLIMIT_AS, &limit) != 0) std::exit(3);
+  joined = false;
+  for (int chance = 0; chance < 1000 && !joined; chance++) call(8);
+  std::exit(joined ? 0 : 4);
+}
+
+TEST(Parallel, GoesOnWhereNoThreadCanBeStarted) {
+#if defined(__SANITIZE_ADDRESS__)
+  GTEST_SKIP() << "the sanitizer needs address space of its own";
+#endif
+  testing::FLAGS_gtest_death_test_style = "threadsafe";
+  EXPECT_EXIT(call_where_no_thread_can_be_started(), testing::ExitedWithCode(0), "");
+}
+#endif
 
 TEST(Parallel, CallersCountEachOther) {
   bn::Caller idle, first, second;
