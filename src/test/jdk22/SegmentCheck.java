@@ -36,8 +36,9 @@ class SegmentCheck {
     check("shared", segment, false);
     Tensor tensor = Tensor.wrapSegment(segment, DType.F32, 2, 3);
     shared.close();
-    expect("the arena of the MemorySegment is closed", () -> bn.forward(tensor, tensor));
-    expect("the arena of the MemorySegment is closed", () -> model.forward(tensor, tensor));
+    expect("the arena of the MemorySegment is closed", () -> tensor.get(0, 0));
+    expect("x is closed", () -> bn.forward(tensor, tensor));
+    expect("x is closed", () -> model.forward(tensor, tensor));
 
     try (Arena confined = Arena.ofConfined()) {
       MemorySegment own = confined.allocate(24, 4);

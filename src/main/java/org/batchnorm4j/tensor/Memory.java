@@ -1,6 +1,7 @@
 package org.batchnorm4j.tensor;
 
 import java.lang.ref.Cleaner;
+import java.lang.ref.Reference;
 import java.nio.Buffer;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
@@ -53,6 +54,9 @@ final class Memory {
 
     void release();
 
+    /** Whether the memory is gone. */
+    boolean isClosed();
+
     /** Whether native code may use the memory between the two, on the calling thread. */
     boolean isAddressable();
   }
@@ -65,6 +69,11 @@ final class Memory {
 
         @Override
         public void release() {}
+
+        @Override
+        public boolean isClosed() {
+          return false;
+        }
 
         @Override
         public boolean isAddressable() {
@@ -103,11 +112,9 @@ final class Memory {
       ByteBuffer raw = ByteBuffer.allocateDirect((int) (size + 2 * ALIGNMENT));
       return direct(typed(raw.alignedSlice((int) ALIGNMENT).slice(0, (int) size), dtype));
     }
-    long address = BatchNormNative.bn_alloc(Math.max(size, 1));
-    if (address == 0) {
-      throw new OutOfMemoryError("no memory for a tensor of " + size + " bytes");
-    }
-    Block block = new Block(address);
+    long allocated = Math.max(size, 1);
+    long address = NativeHeap.SHARED.allocate(allocated);
+    Block block = new Block(address, allocated);
     ByteBuffer bytes = BatchNormNative.bn_buffer(address, size);
     // Views of a direct buffer keep it reachable, so its own reachability is that of all of them.
     CLEANER.register(bytes, block);
@@ -129,6 +136,12 @@ final class Memory {
   /** Memory of the caller's on the heap: the elements, and the bytes before the first one. */
   static Memory wrap(Buffer elements, Object array, long bytes) {
     return new Memory(elements, array, bytes, null, null, false);
+  }
+
+  /** Keeps the owner of its memory reachable as long as the buffer, or any view of it, is. */
+  static ByteBuffer keeping(ByteBuffer direct, Object owner) {
+    CLEANER.register(direct, () -> Reference.reachabilityFence(owner));
+    return direct;
   }
 
   static Buffer typed(ByteBuffer bytes, DType dtype) {
@@ -182,13 +195,13 @@ final class Memory {
   }
 
   boolean isClosed() {
-    return users < 0;
+    return users < 0 || lender != null && lender.isClosed();
   }
 
   /** Announces a use. Whoever calls this calls {@link #release} in the end. */
   void acquire() {
     if (!counted) {
-      if (isClosed()) {
+      if (users < 0) {
         throw closed();
       }
       if (lender != null) {
@@ -236,16 +249,18 @@ final class Memory {
   /** One allocation, freed once. Must not refer to the buffer whose reachability it watches. */
   private static final class Block implements Runnable {
     private final AtomicLong address;
+    private final long size;
 
-    Block(long address) {
+    Block(long address, long size) {
       this.address = new AtomicLong(address);
+      this.size = size;
     }
 
     @Override
     public void run() {
       long a = address.getAndSet(0);
       if (a != 0) {
-        BatchNormNative.bn_free(a);
+        NativeHeap.SHARED.free(a, size);
       }
     }
   }

@@ -10,8 +10,9 @@ import org.bytedeco.javacpp.Pointer;
 import org.jspecify.annotations.Nullable;
 
 /**
- * An n-dimensional array outside the Java heap: a {@link Shape}, a {@link DType}, a {@link
- * MemoryFormat} and where its data lies. Memory we allocate starts at a multiple of 64 bytes.
+ * An n-dimensional array, outside the Java heap unless it wraps one of the caller's: a {@link
+ * Shape}, a {@link DType}, a {@link MemoryFormat} and where its data lies. Memory we allocate
+ * starts at a multiple of 64 bytes.
  *
  * <p>Channels first or last, the shape is (N, C, spatial...). In memory, channels first, the values
  * of a sample are contiguous and samples are {@link #pitch} elements apart; channels last, the C
@@ -64,8 +65,8 @@ public final class Tensor implements AutoCloseable {
     this.format = format;
     this.pitch = pitch;
     fixedAddress = firstElement(memory.fixedAddress());
-    contiguous = pitch == densePitch(format, shape);
     long size = shape.size();
+    contiguous = size == 0 || pitch == densePitch(format, shape);
     extent = size == 0 ? 0 : (position(size - 1) - offset + 1) * dtype.bytes();
   }
 
@@ -314,6 +315,11 @@ public final class Tensor implements AutoCloseable {
     return pitch;
   }
 
+  /** Bytes from the first element to behind the last. */
+  public long extent() {
+    return extent;
+  }
+
   /** Whether the elements lie without gaps, in the order of the memory format. */
   public boolean isContiguous() {
     return contiguous;
@@ -545,11 +551,19 @@ public final class Tensor implements AutoCloseable {
     return this;
   }
 
-  /** Sets all elements to those of a tensor of the same shape, rounding to this tensor's type. */
+  /**
+   * Sets all elements to those of a tensor of the same shape, rounding to this tensor's type. Of a
+   * source that overlaps this tensor, other than element by element, a copy is made first.
+   */
   public Tensor copyFrom(Tensor source) {
     if (!source.shape.equals(shape)) {
       throw new IllegalArgumentException(
           "source has shape " + source.shape + ", expected " + shape);
+    }
+    if (overlaps(source) && !isSameMemory(source)) {
+      try (Tensor copy = zerosLike(source).copyFrom(source)) {
+        return copyFrom(copy);
+      }
     }
     acquire();
     try {
@@ -727,7 +741,8 @@ public final class Tensor implements AutoCloseable {
 
   /**
    * The elements of a contiguous f32 tensor as a buffer that shares their memory. The memory then
-   * lives as long as any buffer on it, closed or not.
+   * lives as long as any buffer on it, closed or not; unless the tensor wraps a JavaCPP pointer and
+   * someone closes that.
    */
   public FloatBuffer asFloatBuffer() {
     if (dtype != DType.F32 || !isContiguous()) {

@@ -58,23 +58,30 @@ final class Wrap {
     checkBuffer(name, bytes);
     long address = pointer.address() + pointer.position() * pointer.sizeof();
     checkAligned(name, address, dtype);
-    return Memory.wrap(Memory.typed(pointer.asByteBuffer(), dtype), address, new Lent(pointer));
+    // JavaCPP's buffer does not keep the pointer, and it may outlive the tensor (asFloatBuffer).
+    ByteBuffer buffer = Memory.keeping(pointer.asByteBuffer(), pointer);
+    return Memory.wrap(Memory.typed(buffer, dtype), address, new Lent(pointer));
   }
 
   /**
-   * A pointer's memory, which its owner may give back. Also keeps it from the collector. JavaCPP's
-   * count of references cannot keep it longer: whoever made the pointer need not have one.
+   * A pointer's memory, which its owner may give back. JavaCPP's count of references cannot keep it
+   * longer: whoever made the pointer need not have one.
    */
   private record Lent(Pointer pointer) implements Memory.Lender {
     @Override
     public void acquire() {
-      if (pointer.isNull()) {
+      if (isClosed()) {
         throw new IllegalStateException("the " + name() + " that the tensor wraps is closed");
       }
     }
 
     @Override
     public void release() {}
+
+    @Override
+    public boolean isClosed() {
+      return pointer.isNull();
+    }
 
     @Override
     public boolean isAddressable() {

@@ -68,7 +68,7 @@ final class Segments {
   private record Lent(MemorySegment segment) implements Memory.Lender {
     @Override
     public void acquire() {
-      if (!segment.scope().isAlive()) {
+      if (isClosed()) {
         throw new IllegalStateException("the arena of the MemorySegment is closed");
       }
       if (!segment.isAccessibleBy(Thread.currentThread())) {
@@ -79,6 +79,11 @@ final class Segments {
 
     @Override
     public void release() {}
+
+    @Override
+    public boolean isClosed() {
+      return !segment.scope().isAlive();
+    }
 
     /** Only where nobody else can close the arena meanwhile. */
     @Override

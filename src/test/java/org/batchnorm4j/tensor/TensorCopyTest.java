@@ -3,6 +3,7 @@ package org.batchnorm4j.tensor;
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.util.SplittableRandom;
 import org.junit.jupiter.api.Test;
@@ -106,5 +107,31 @@ class TensorCopyTest {
         assertThrows(
                 IllegalArgumentException.class, () -> Tensor.zeros(2).copyFrom(Tensor.zeros(3)))
             .getMessage());
+  }
+
+  @Test
+  void ofASourceThatOverlaps() {
+    double[] values = values(64 * 8 * 8);
+    Tensor a = Tensor.of(values, 1, 64, 8, 8);
+    // The same memory in another order, and shifted by a sample, both ways.
+    a.view(MemoryFormat.CHANNELS_LAST, a.shape()).copyFrom(a);
+    assertArrayEquals(values, a.view(MemoryFormat.CHANNELS_LAST, a.shape()).toDoubleArray());
+    for (int to = 0; to < 2; to++) {
+      for (long channels : new long[] {64, 40}) {
+        Tensor b = Tensor.of(values(3 * 64 * 33), 3, 64, 33).narrow(1, 0, channels);
+        double[] expected = b.narrow(0, 1 - to, 2).toDoubleArray();
+        b.narrow(0, to, 2).copyFrom(b.narrow(0, 1 - to, 2));
+        assertArrayEquals(expected, b.narrow(0, to, 2).toDoubleArray());
+      }
+    }
+  }
+
+  /** A slice of nothing has no gaps. */
+  @Test
+  void emptySlices() {
+    Tensor none = Tensor.zeros(4, 3, 2, 2).narrow(0, 0, 0);
+    assertTrue(none.isRowMajor());
+    assertEquals(Shape.of(0, 12), none.reshape(0, 12).shape());
+    assertEquals(0, Tensor.zeros(3).narrow(0, 0, 0).to(DType.BF16).size());
   }
 }

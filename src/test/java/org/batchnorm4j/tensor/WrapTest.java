@@ -3,11 +3,15 @@ package org.batchnorm4j.tensor;
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertNotNull;
+import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import java.lang.ref.Reference;
+import java.lang.ref.WeakReference;
 import java.nio.Buffer;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
@@ -299,5 +303,28 @@ class WrapTest {
 
   private static void refused(String message, Executable call) {
     assertEquals(message, assertThrows(IllegalArgumentException.class, call).getMessage());
+  }
+
+  /** The buffer of a pointer's tensor, when nothing else of the two is left. */
+  @Test
+  void aBufferKeepsThePointer() throws InterruptedException {
+    assumeTrue(NativeLibrary.isLoaded(), "without the native library there are no pointers");
+    FloatPointer pointer = new FloatPointer(1 << 20);
+    WeakReference<FloatPointer> seen = new WeakReference<>(pointer);
+    FloatBuffer buffer = Tensor.wrap(pointer, DType.F32, 1 << 20).fill(3).asFloatBuffer();
+    pointer = null;
+    for (int i = 0; i < 5; i++) {
+      System.gc();
+      Thread.sleep(10);
+    }
+    assertNotNull(seen.get(), "its memory is given back with it");
+    assertEquals(3, buffer.get(12345));
+    Reference.reachabilityFence(buffer);
+    buffer = null;
+    for (int i = 0; i < 500 && seen.get() != null; i++) {
+      System.gc();
+      Thread.sleep(10);
+    }
+    assertNull(seen.get());
   }
 }
