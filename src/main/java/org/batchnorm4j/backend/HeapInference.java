@@ -1,6 +1,8 @@
 package org.batchnorm4j.backend;
 
+import java.util.Objects;
 import org.batchnorm4j.backend.jni.BatchNormNative;
+import org.batchnorm4j.tensor.DType;
 import org.batchnorm4j.tensor.Tensor;
 import org.jspecify.annotations.Nullable;
 
@@ -28,6 +30,24 @@ public record HeapInference(
    */
   private static final long SLICE = 1 << 18;
 
+  /**
+   * @throws IllegalArgumentException if a tensor has not C values of the parameters' type
+   */
+  public HeapInference {
+    checkPerChannel(sample, runningMean);
+    checkPerChannel(sample, runningVar);
+    checkPerChannel(sample, weight);
+    checkPerChannel(sample, bias);
+  }
+
+  private static void checkPerChannel(Problem sample, @Nullable Tensor t) {
+    DType type = sample.dtype().parameterType();
+    if (t != null && !sample.fitsPerChannel(t, type)) {
+      throw new IllegalArgumentException(
+          "expected at least " + sample.c() + " contiguous values in " + type + ", but got " + t);
+    }
+  }
+
   /** Whether data is where native code can go, in arrays of the right type or outside the heap. */
   boolean canReach(Tensor x, @Nullable Tensor residual, Tensor y) {
     return canReach(x)
@@ -50,10 +70,14 @@ public record HeapInference(
         || t.address() != 0;
   }
 
-  /** Of {@code n} samples of tensors that it {@link #canReach}. */
-  void run(long n, Tensor x, @Nullable Tensor residual, Tensor y) {
+  /** Of the samples of the problem, in tensors that it {@link #canReach}. */
+  void run(Tensor x, @Nullable Tensor residual, Tensor y) {
+    if (!sample.fits(x) || !sample.fits(y) || residual != null && !sample.fits(residual)) {
+      throw new IllegalArgumentException(
+          "x is " + x + ", residual " + residual + " and y " + y + ", too small for " + sample);
+    }
     run(
-        n,
+        sample.n(),
         x.array(),
         begin(x),
         x.pitch(),
@@ -71,19 +95,26 @@ public record HeapInference(
   }
 
   /**
-   * Of {@code n} samples in f32, one behind the other, without a residual. Nothing is checked, and
-   * the caller sees to it that the tensors of this record are not closed meanwhile ({@link
-   * Tensor#acquire}).
+   * Of {@code n} samples in f32, one behind the other, without a residual. The caller sees to it
+   * that the tensors of this record are not closed meanwhile ({@link Tensor#acquire}).
    *
    * @param xFrom the index of the first value
    * @param y where the outputs go, from {@code yFrom} on: the very place of the input, or elsewhere
+   * @throws IndexOutOfBoundsException if an array does not have that many values
+   * @throws IllegalArgumentException if the problem is not in F32
    */
   public void run(long n, float[] x, int xFrom, float[] y, int yFrom) {
     long row = row();
+    if (sample.dtype() != DType.F32) {
+      throw new IllegalArgumentException("arrays of floats are F32, but this is " + sample);
+    }
+    long values = Math.multiplyExact(n, Math.multiplyExact(sample.c(), sample.s()));
+    Objects.checkFromIndexSize(xFrom, values, x.length);
+    Objects.checkFromIndexSize(yFrom, values, y.length);
     run(n, x, (long) xFrom * Float.BYTES, row, null, 0, 0, y, (long) yFrom * Float.BYTES, row);
   }
 
-  /** The same outside the heap, from address to address. */
+  /** The same outside the heap, from address to address, which the caller answers for. */
   public void runAt(long n, long x, long y) {
     run(n, null, x, row(), null, 0, 0, null, y, row());
   }

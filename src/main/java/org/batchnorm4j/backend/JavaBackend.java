@@ -22,6 +22,12 @@ public final class JavaBackend implements BatchNormBackend {
   }
 
   @Override
+  public void checkReach(@Nullable Tensor... tensors) {
+    InUse.acquire(tensors);
+    InUse.release(tensors);
+  }
+
+  @Override
   public void inference(
       Problem problem,
       Tensor x,

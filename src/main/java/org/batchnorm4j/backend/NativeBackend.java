@@ -1,6 +1,7 @@
 package org.batchnorm4j.backend;
 
 import org.batchnorm4j.backend.jni.BatchNormNative;
+import org.batchnorm4j.tensor.DType;
 import org.batchnorm4j.tensor.Tensor;
 import org.jspecify.annotations.Nullable;
 
@@ -50,6 +51,18 @@ public final class NativeBackend implements BatchNormBackend {
   }
 
   @Override
+  public void checkReach(@Nullable Tensor... tensors) {
+    InUse.acquire(tensors);
+    try {
+      for (Tensor t : tensors) {
+        address(t);
+      }
+    } finally {
+      InUse.release(tensors);
+    }
+  }
+
+  @Override
   public void inference(
       Problem problem,
       Tensor x,
@@ -66,7 +79,7 @@ public final class NativeBackend implements BatchNormBackend {
       if (x.address() == 0 || y.address() == 0 || residual != null && residual.address() == 0) {
         HeapInference heap = onHeap(problem, runningMean, runningVar, weight, bias, eps);
         if (heap.canReach(x, residual, y)) {
-          heap.run(problem.n(), x, residual, y);
+          heap.run(x, residual, y);
         } else {
           Backends.javaBackend()
               .inference(problem, x, residual, y, runningMean, runningVar, weight, bias, eps);
@@ -84,16 +97,16 @@ public final class NativeBackend implements BatchNormBackend {
               problem.s(),
               problem.activation().kind().ordinal(),
               problem.activation().slope(),
-              address(x),
+              data(problem, x),
               pitch(x),
-              address(residual),
+              data(problem, residual),
               pitch(residual),
-              address(y),
+              data(problem, y),
               pitch(y),
-              address(runningMean),
-              address(runningVar),
-              address(weight),
-              address(bias),
+              channels(problem, runningMean),
+              channels(problem, runningVar),
+              channels(problem, weight),
+              channels(problem, bias),
               eps));
     } finally {
       InUse.release(used);
@@ -147,20 +160,20 @@ public final class NativeBackend implements BatchNormBackend {
               problem.s(),
               problem.activation().kind().ordinal(),
               problem.activation().slope(),
-              address(x),
+              data(problem, x),
               pitch(x),
-              address(residual),
+              data(problem, residual),
               pitch(residual),
-              address(y),
+              data(problem, y),
               pitch(y),
-              address(weight),
-              address(bias),
+              channels(problem, weight),
+              channels(problem, bias),
               eps,
-              address(mean),
-              address(meanLow),
-              address(invStd),
-              address(runningMean),
-              address(runningVar),
+              channels(problem, mean),
+              channels(problem, meanLow),
+              channels(problem, invStd),
+              channels(problem, runningMean),
+              channels(problem, runningVar),
               momentum));
     } finally {
       InUse.release(used);
@@ -199,23 +212,23 @@ public final class NativeBackend implements BatchNormBackend {
               problem.s(),
               problem.activation().kind().ordinal(),
               problem.activation().slope(),
-              address(dy),
+              data(problem, dy),
               pitch(dy),
-              address(x),
+              data(problem, x),
               pitch(x),
-              address(y),
+              data(problem, y),
               pitch(y),
-              address(weight),
-              address(bias),
-              address(mean),
-              address(meanLow),
-              address(invStd),
-              address(dx),
+              channels(problem, weight),
+              channels(problem, bias),
+              channels(problem, mean),
+              channels(problem, meanLow),
+              channels(problem, invStd),
+              data(problem, dx),
               pitch(dx),
-              address(dresidual),
+              data(problem, dresidual),
               pitch(dresidual),
-              address(dweight),
-              address(dbias)));
+              channels(problem, dweight),
+              channels(problem, dbias)));
     } finally {
       InUse.release(used);
     }
@@ -252,23 +265,23 @@ public final class NativeBackend implements BatchNormBackend {
               problem.s(),
               problem.activation().kind().ordinal(),
               problem.activation().slope(),
-              address(dy),
+              data(problem, dy),
               pitch(dy),
-              address(x),
+              data(problem, x),
               pitch(x),
-              address(y),
+              data(problem, y),
               pitch(y),
-              address(weight),
-              address(bias),
-              address(runningMean),
-              address(runningVar),
+              channels(problem, weight),
+              channels(problem, bias),
+              channels(problem, runningMean),
+              channels(problem, runningVar),
               eps,
-              address(dx),
+              data(problem, dx),
               pitch(dx),
-              address(dresidual),
+              data(problem, dresidual),
               pitch(dresidual),
-              address(dweight),
-              address(dbias)));
+              channels(problem, dweight),
+              channels(problem, dbias)));
     } finally {
       InUse.release(used);
     }
@@ -288,10 +301,10 @@ public final class NativeBackend implements BatchNormBackend {
               problem.n(),
               problem.c(),
               problem.s(),
-              address(x),
+              data(problem, x),
               pitch(x),
-              address(mean),
-              address(m2)));
+              sums(problem, mean),
+              sums(problem, m2)));
     } finally {
       InUse.release(used);
     }
@@ -322,17 +335,17 @@ public final class NativeBackend implements BatchNormBackend {
               problem.s(),
               problem.activation().kind().ordinal(),
               problem.activation().slope(),
-              address(x),
+              data(problem, x),
               pitch(x),
-              address(residual),
+              data(problem, residual),
               pitch(residual),
-              address(y),
+              data(problem, y),
               pitch(y),
-              address(given.mean()),
-              address(given.meanLow()),
-              address(given.invStd()),
-              address(weight),
-              address(bias)));
+              channels(problem, given.mean()),
+              channels(problem, given.meanLow()),
+              channels(problem, given.invStd()),
+              channels(problem, weight),
+              channels(problem, bias)));
     } finally {
       InUse.release(used);
     }
@@ -361,16 +374,16 @@ public final class NativeBackend implements BatchNormBackend {
               problem.s(),
               problem.activation().kind().ordinal(),
               problem.activation().slope(),
-              address(dy),
+              data(problem, dy),
               pitch(dy),
-              address(x),
+              data(problem, x),
               pitch(x),
-              address(y),
+              data(problem, y),
               pitch(y),
-              address(given.mean()),
-              address(given.meanLow()),
-              address(sumDy),
-              address(dot)));
+              channels(problem, given.mean()),
+              channels(problem, given.meanLow()),
+              sums(problem, sumDy),
+              sums(problem, dot)));
     } finally {
       InUse.release(used);
     }
@@ -405,26 +418,56 @@ public final class NativeBackend implements BatchNormBackend {
               problem.s(),
               problem.activation().kind().ordinal(),
               problem.activation().slope(),
-              address(dy),
+              data(problem, dy),
               pitch(dy),
-              address(x),
+              data(problem, x),
               pitch(x),
-              address(y),
+              data(problem, y),
               pitch(y),
-              address(weight),
-              address(given.mean()),
-              address(given.meanLow()),
-              address(given.invStd()),
-              address(sumDy),
-              address(dot),
+              channels(problem, weight),
+              channels(problem, given.mean()),
+              channels(problem, given.meanLow()),
+              channels(problem, given.invStd()),
+              sums(problem, sumDy),
+              sums(problem, dot),
               count,
-              address(dx),
+              data(problem, dx),
               pitch(dx),
-              address(dresidual),
+              data(problem, dresidual),
               pitch(dresidual)));
     } finally {
       InUse.release(used);
     }
+  }
+
+  /** The address of data, which must have room for all of the problem's values. */
+  private static long data(Problem problem, @Nullable Tensor t) {
+    if (t != null && !problem.fits(t)) {
+      throw tooSmall(problem, t);
+    }
+    return address(t);
+  }
+
+  /** The address of per-channel values. */
+  private static long channels(Problem problem, @Nullable Tensor t) {
+    return perChannel(problem, problem.dtype().parameterType(), t);
+  }
+
+  /** The address of per-channel sums or moments. */
+  private static long sums(Problem problem, Tensor t) {
+    return perChannel(problem, DType.F64, t);
+  }
+
+  private static long perChannel(Problem problem, DType dtype, @Nullable Tensor t) {
+    if (t != null && !problem.fitsPerChannel(t, dtype)) {
+      throw tooSmall(problem, t);
+    }
+    return address(t);
+  }
+
+  private static IllegalArgumentException tooSmall(Problem problem, Tensor t) {
+    return new IllegalArgumentException(
+        t + " is too small for " + problem + ", or of another type than its values there have");
   }
 
   private static long address(@Nullable Tensor t) {

@@ -26,6 +26,21 @@ public record Problem(long n, long c, long s, Layout layout, DType dtype, Activa
     return new Problem(shape.dim(0), shape.dim(1), s, layout, x.dtype(), activation);
   }
 
+  /** Whether the problem's values, a tensor's pitch apart, are all within it, and of its type. */
+  boolean fits(Tensor t) {
+    boolean rows = layout == Layout.NSC;
+    // As doubles, in which nothing overflows.
+    double count = rows ? (double) n * s : n;
+    double length = rows ? c : (double) c * s;
+    double end = count == 0 || length == 0 ? 0 : (count - 1) * t.pitch() + length;
+    return t.dtype() == dtype && end * dtype.bytes() <= t.extent();
+  }
+
+  /** Whether the tensor has a value of that type for each channel. */
+  boolean fitsPerChannel(Tensor t, DType type) {
+    return t.dtype() == type && t.isContiguous() && t.size() >= c;
+  }
+
   /** Values per channel, N * S. */
   public long valuesPerChannel() {
     return n * s;

@@ -2,15 +2,19 @@ package org.batchnorm4j.backend;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
+import org.batchnorm4j.backend.jni.NativeLibrary;
 import org.batchnorm4j.tensor.DType;
 import org.batchnorm4j.tensor.MemoryFormat;
 import org.batchnorm4j.tensor.Shape;
 import org.batchnorm4j.tensor.Tensor;
 import org.jspecify.annotations.Nullable;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
@@ -294,5 +298,65 @@ class BackendTest {
     assertArrayEquals(expected.y(), y.toDoubleArray());
     assertArrayEquals(expected.runningMean(), bias.toDoubleArray());
     assertArrayEquals(expected.runningVar(), weight.toDoubleArray());
+  }
+
+  /** Native code must not go where a tensor is not, whoever calls. */
+  @Test
+  void nativeCallsAreForTensorsThatHoldTheProblem() {
+    assumeTrue(NativeLibrary.isLoaded(), "the native library is switched off");
+    BatchNormBackend backend = Backends.nativeBackend();
+    Tensor x = Tensor.zeros(2, 3, 4).fill(1);
+    Tensor y = Tensor.zeros(2, 3, 4);
+    Tensor channels = Tensor.zeros(3).fill(1);
+    Tensor two = Tensor.zeros(2).fill(1);
+    Problem fits = Problem.of(x, Activation.NONE);
+    backend.inference(fits, x, null, y, channels, channels, null, null, 1);
+    float[] before = y.toFloatArray();
+    Problem more = new Problem(3, 3, 4, Layout.NCS, DType.F32, Activation.NONE);
+    Problem longer = new Problem(2, 3, 5, Layout.NCS, DType.F32, Activation.NONE);
+    Problem huge =
+        new Problem(1L << 40, 1L << 40, 1L << 40, Layout.NSC, DType.F32, Activation.NONE);
+    Problem wider = new Problem(2, 3, 4, Layout.NCS, DType.F64, Activation.NONE);
+    for (Problem problem : List.of(more, longer, huge, wider)) {
+      assertThrows(
+          IllegalArgumentException.class,
+          () -> backend.inference(problem, x, null, y, channels, channels, null, null, 1),
+          problem::toString);
+      assertThrows(
+          IllegalArgumentException.class,
+          () ->
+              backend.backwardInference(
+                  problem, x, x, null, null, null, channels, channels, 1, y, null, null, null),
+          problem::toString);
+    }
+    Tensor gaps = Tensor.zeros(2, 6, 4).narrow(1, 0, 3);
+    backend.inference(fits, gaps, null, gaps, channels, channels, null, null, 1);
+    assertThrows(
+        IllegalArgumentException.class,
+        () ->
+            backend.inference(fits, x, gaps.narrow(0, 0, 1), y, channels, channels, null, null, 1));
+    assertThrows(
+        IllegalArgumentException.class,
+        () -> backend.inference(fits, x, null, y, channels, two, null, null, 1));
+    assertThrows(
+        IllegalArgumentException.class,
+        () -> backend.statistics(fits, x, channels, channels),
+        "moments are doubles");
+    assertArrayEquals(before, y.toFloatArray());
+  }
+
+  @Test
+  void activationsHaveTheirSlopes() {
+    assertEquals(Activation.RELU, new Activation(Activation.Kind.RELU, 0));
+    for (double slope : new double[] {-0.5, 0, 1e300, Double.NaN}) {
+      assertEquals(
+          "slope must be > 0 and at most 3.4028235E38, but got " + slope,
+          assertThrows(
+                  IllegalArgumentException.class,
+                  () -> new Activation(Activation.Kind.LEAKY_RELU, slope))
+              .getMessage());
+    }
+    assertThrows(IllegalArgumentException.class, () -> new Activation(Activation.Kind.RELU, 0.5));
+    assertThrows(IllegalArgumentException.class, () -> new Activation(Activation.Kind.NONE, 0));
   }
 }

@@ -299,4 +299,26 @@ class HeapInferenceTest {
     }
     return waits.stream().mapToDouble(Double::doubleValue).sorted().toArray();
   }
+
+  @Test
+  void sizesAreChecked() {
+    Tensor channels = Tensor.zeros(3).fill(1);
+    Problem problem = new Problem(1, 3, 4, Layout.NCS, DType.F32, Activation.NONE);
+    HeapInference two = Backends.nativeBackend().onHeap(problem, channels, channels, null, null, 1);
+    float[] x = new float[24];
+    two.run(2, x, 0, x, 0);
+    for (int[] wrong : new int[][] {{3, 0, 0}, {2, 1, 0}, {2, 0, 1}, {1, -1, 0}, {-1, 0, 0}}) {
+      assertThrows(
+          IndexOutOfBoundsException.class,
+          () -> two.run(wrong[0], x, wrong[1], x, wrong[2]),
+          () -> Arrays.toString(wrong));
+    }
+    assertThrows(
+        IllegalArgumentException.class,
+        () -> Backends.nativeBackend().onHeap(problem, Tensor.zeros(2), channels, null, null, 1));
+    Problem doubles = new Problem(1, 3, 4, Layout.NCS, DType.F64, Activation.NONE);
+    Tensor wide = Tensor.zeros(DType.F64, 3);
+    HeapInference ofDoubles = Backends.nativeBackend().onHeap(doubles, wide, wide, null, null, 1);
+    assertThrows(IllegalArgumentException.class, () -> ofDoubles.run(1, x, 0, x, 0));
+  }
 }
