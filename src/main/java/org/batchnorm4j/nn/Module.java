@@ -249,7 +249,7 @@ public abstract class Module implements AutoCloseable {
     own.forEach(
         (key, tensor) -> {
           Tensor given = state.get(key);
-          if (given != null && given.isClosed()) {
+          if (given != null && !isReadable(given)) {
             errors.append("\n\tclosed tensor for ").append(key).append('.');
           } else if (given != null && !fits(given.shape(), tensor.shape())) {
             errors
@@ -276,6 +276,17 @@ public abstract class Module implements AutoCloseable {
         });
     collect("", (prefix, m) -> m.buffersLoaded());
     return new IncompatibleKeys(List.copyOf(missing), List.copyOf(unexpected));
+  }
+
+  /** Whether it is neither closed nor in an arena that is for another thread. */
+  private static boolean isReadable(Tensor t) {
+    try {
+      t.acquire();
+    } catch (IllegalStateException e) {
+      return false;
+    }
+    t.release();
+    return true;
   }
 
   private static boolean fits(Shape given, Shape own) {

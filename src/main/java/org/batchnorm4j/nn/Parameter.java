@@ -3,13 +3,35 @@ package org.batchnorm4j.nn;
 import org.batchnorm4j.tensor.Tensor;
 
 /**
- * A trained tensor and its gradient, which has the same shape and type. Layers write the gradient
- * in {@code backward} (they do not accumulate); optimizers read it.
+ * A trained tensor and its gradient, which has the same shape, type and order in memory. Layers
+ * write the gradient in {@code backward} (they do not accumulate); optimizers read it.
  *
  * @param value what the layer computes with
  * @param grad the gradient of the last backward
  */
 public record Parameter(Tensor value, Tensor grad) implements AutoCloseable {
+  /**
+   * @throws IllegalArgumentException if the gradient's shape, type or memory format are not the
+   *     value's, or one of the two has gaps
+   */
+  public Parameter {
+    if (!grad.shape().equals(value.shape())
+        || grad.dtype() != value.dtype()
+        || grad.format() != value.format()
+        || !grad.isContiguous()
+        || !value.isContiguous()) {
+      throw new IllegalArgumentException(
+          "grad must be like value, and both contiguous, but grad is "
+              + described(grad)
+              + " and value is "
+              + described(value)
+              + "; make one with Tensor.zerosLike(value)");
+    }
+  }
+
+  private static String described(Tensor t) {
+    return t + (t.isContiguous() ? "" : " with gaps");
+  }
 
   /** A parameter with this value and a gradient of zeros. */
   public static Parameter of(Tensor value) {

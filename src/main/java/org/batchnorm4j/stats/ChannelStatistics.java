@@ -161,7 +161,8 @@ public final class ChannelStatistics {
    *
    * @param runningMean C elements in F32 or F64
    * @param runningVar likewise
-   * @throws IllegalArgumentException if one of them has another size or type
+   * @throws IllegalArgumentException if one of them has another size or type, is read-only, or
+   *     shares memory with another
    * @throws IllegalStateException if there are less than two values per channel, or a tensor is
    *     closed
    */
@@ -197,6 +198,7 @@ public final class ChannelStatistics {
   private void checkRunning(Tensor runningMean, Tensor runningVar) {
     checkPerChannel("running_mean", runningMean);
     checkPerChannel("running_var", runningVar);
+    checkApart("running_var", runningVar, "running_mean", runningMean);
     if (count < 2) {
       throw new IllegalStateException(
           "running statistics need at least 2 values per channel, but these are of " + count);
@@ -209,7 +211,8 @@ public final class ChannelStatistics {
    *
    * @param eps &gt; 0
    * @param saved overwritten; C elements each, in F32 or F64
-   * @throws IllegalArgumentException if one of them has another size or type
+   * @throws IllegalArgumentException if one of them has another size or type, is read-only, or
+   *     shares memory with another
    * @throws IllegalStateException if there are no values, or a tensor is closed
    */
   public void save(double eps, SavedStatistics saved) {
@@ -219,6 +222,9 @@ public final class ChannelStatistics {
     checkPerChannel("saved.mean", saved.mean());
     checkPerChannel("saved.meanLow", saved.meanLow());
     checkPerChannel("saved.invStd", saved.invStd());
+    checkApart("saved.meanLow", saved.meanLow(), "saved.mean", saved.mean());
+    checkApart("saved.invStd", saved.invStd(), "saved.mean", saved.mean());
+    checkApart("saved.invStd", saved.invStd(), "saved.meanLow", saved.meanLow());
     if (count == 0) {
       throw new IllegalStateException("these statistics are of no values: add a batch first");
     }
@@ -244,6 +250,17 @@ public final class ChannelStatistics {
     }
     if (t.dtype() != DType.F32 && t.dtype() != DType.F64) {
       throw new IllegalArgumentException(name + " must be F32 or F64, but is " + t.dtype());
+    }
+    if (t.isReadOnly()) {
+      throw new IllegalArgumentException(
+          name + " wraps memory that is read-only; it must be writable");
+    }
+  }
+
+  private static void checkApart(String name, Tensor t, String otherName, Tensor other) {
+    if (t.overlaps(other)) {
+      throw new IllegalArgumentException(
+          name + " shares memory with " + otherName + "; it must have memory of its own");
     }
   }
 

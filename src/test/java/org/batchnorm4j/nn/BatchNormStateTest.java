@@ -8,8 +8,10 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import org.batchnorm4j.backend.jni.NativeLibrary;
 import org.batchnorm4j.tensor.DType;
 import org.batchnorm4j.tensor.Tensor;
+import org.bytedeco.javacpp.FloatPointer;
 import org.junit.jupiter.api.Test;
 
 /** Names, order and loading of a batch norm's state, by PyTorch's rules. */
@@ -161,6 +163,16 @@ class BatchNormStateTest {
         "Error(s) in loading state_dict for BatchNorm1d:\n\tclosed tensor for running_var.",
         new BatchNorm1d(3),
         closed);
+    if (NativeLibrary.isLoaded()) {
+      Map<String, Tensor> wrapped = given();
+      FloatPointer pointer = new FloatPointer(3);
+      wrapped.put("running_var", Tensor.wrap(pointer, DType.F32, 3));
+      pointer.close();
+      refused(
+          "Error(s) in loading state_dict for BatchNorm1d:\n\tclosed tensor for running_var.",
+          new BatchNorm1d(3),
+          wrapped);
+    }
   }
 
   @Test

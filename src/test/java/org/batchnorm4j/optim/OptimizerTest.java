@@ -8,6 +8,7 @@ import java.util.List;
 import org.batchnorm4j.nn.Parameter;
 import org.batchnorm4j.nn.PyTorch;
 import org.batchnorm4j.tensor.DType;
+import org.batchnorm4j.tensor.MemoryFormat;
 import org.batchnorm4j.tensor.Tensor;
 import org.bytedeco.javacpp.DoublePointer;
 import org.bytedeco.pytorch.AdamWOptions;
@@ -187,5 +188,24 @@ class OptimizerTest {
 
   private static void assertMessage(String expected, Runnable call) {
     assertEquals(expected, assertThrows(IllegalArgumentException.class, call::run).getMessage());
+  }
+
+  /** Slices and other orders would be read as something else. */
+  @Test
+  void aGradientIsLikeItsValue() {
+    Tensor value = Tensor.zeros(4);
+    String end = " and value is " + value + "; make one with Tensor.zerosLike(value)";
+    for (Tensor grad : List.of(Tensor.zeros(2), Tensor.zeros(DType.F64, 4))) {
+      assertMessage(
+          "grad must be like value, and both contiguous, but grad is " + grad + end,
+          () -> new Parameter(value, grad));
+    }
+    Tensor matrix = Tensor.zeros(2, 2);
+    for (Tensor grad :
+        List.of(
+            Tensor.zeros(2, 3).narrow(1, 0, 2),
+            Tensor.zeros(DType.F32, MemoryFormat.CHANNELS_LAST, matrix.shape()))) {
+      assertThrows(IllegalArgumentException.class, () -> new Parameter(matrix, grad));
+    }
   }
 }

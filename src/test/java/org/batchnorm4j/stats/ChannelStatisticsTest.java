@@ -7,6 +7,9 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.math.BigDecimal;
 import java.math.MathContext;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.FloatBuffer;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -312,6 +315,20 @@ class ChannelStatisticsTest {
     refused(
         "momentum must be finite, but got NaN",
         () -> statistics.updateRunningStats(two, Tensor.zeros(2), Double.NaN));
+    FloatBuffer readOnly =
+        ByteBuffer.allocateDirect(8)
+            .asReadOnlyBuffer()
+            .order(ByteOrder.nativeOrder())
+            .asFloatBuffer();
+    refused(
+        "running_var wraps memory that is read-only; it must be writable",
+        () -> statistics.updateRunningStats(two, Tensor.wrap(readOnly, 2), 0.5));
+    refused(
+        "running_var shares memory with running_mean; it must have memory of its own",
+        () -> statistics.toRunningStats(two, two));
+    refused(
+        "saved.invStd shares memory with saved.mean; it must have memory of its own",
+        () -> statistics.save(1, new SavedStatistics(two, Tensor.zeros(2), two)));
     SavedStatistics saved = new SavedStatistics(two, Tensor.zeros(2), Tensor.zeros(3));
     refused("saved.invStd should contain 2 elements not 3", () -> statistics.save(1, saved));
     refused("eps must be > 0, but got 0.0", () -> statistics.save(0, saved));

@@ -214,9 +214,7 @@ public final class SampleNormFunctions {
         dbiases.reduce(1, dbias);
       }
     } finally {
-      if (gradient != dy) {
-        gradient.close();
-      }
+      closeCopy(gradient, dy);
     }
   }
 
@@ -496,6 +494,7 @@ public final class SampleNormFunctions {
     Tensor from = rowMajor(x);
     Tensor to = out.isRowMajor() ? out : rowMajorLike(out);
     try {
+      backend.checkReach(from, to, weight, bias, saved.mean(), saved.meanLow(), saved.invStd());
       backend.training(
           rows, view(from, rows), null, view(to, rows), null, null, eps, saved, null, null, 0);
       if (weight != null || bias != null) {
@@ -542,6 +541,16 @@ public final class SampleNormFunctions {
     Tensor gradient = rowMajor(dy);
     Tensor to = dx.isRowMajor() ? dx : rowMajorLike(dx);
     try {
+      backend.checkReach(
+          from,
+          gradient,
+          to,
+          weight,
+          dweight,
+          dbias,
+          saved.mean(),
+          saved.meanLow(),
+          saved.invStd());
       Tensor ofNormalized = gradient;
       if (weight != null || dweight != null || dbias != null) {
         // dx first holds the normalized values, then their gradients.

@@ -106,6 +106,9 @@ public final class SyncBatchNormFunctions {
     checkApart("saved.meanLow", saved.meanLow(), "saved.mean", saved.mean());
     checkApart("saved.invStd", saved.invStd(), "saved.mean", saved.mean());
     checkApart("saved.invStd", saved.invStd(), "saved.meanLow", saved.meanLow());
+    if (x.size() > 0) {
+      backend.checkReach(x, out, weight, bias, saved.mean(), saved.meanLow(), saved.invStd());
+    }
     statistics.save(eps, saved);
     if (x.size() > 0) {
       backend.normalize(problem, x, null, out, saved, weight, bias);

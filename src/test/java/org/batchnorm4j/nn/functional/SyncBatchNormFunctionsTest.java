@@ -10,6 +10,7 @@ import java.util.List;
 import org.batchnorm4j.backend.Backends;
 import org.batchnorm4j.backend.BatchNormBackend;
 import org.batchnorm4j.backend.SavedStatistics;
+import org.batchnorm4j.backend.jni.NativeLibrary;
 import org.batchnorm4j.nn.BatchNorm1d;
 import org.batchnorm4j.nn.PyTorch;
 import org.batchnorm4j.stats.ChannelStatistics;
@@ -236,6 +237,14 @@ class SyncBatchNormFunctionsTest {
     refused(
         "saved.mean should contain 5 elements not 4",
         () -> forward(x, statistics, 1, SavedStatistics.allocate(DType.F32, 4), out));
+    if (NativeLibrary.isLoaded()) {
+      Tensor heap = Tensor.wrap(x.toFloatArray(), 4, C, 3);
+      assertThrows(
+          IllegalArgumentException.class,
+          () ->
+              SyncBatchNormFunctions.syncBatchNorm(
+                  heap, statistics, null, null, 1, Backends.nativeBackend(), saved, out));
+    }
     assertArrayEquals(new float[C], saved.invStd().toFloatArray());
     assertArrayEquals(new float[4 * C * 3], out.toFloatArray());
 
