@@ -28,17 +28,29 @@ public record Problem(long n, long c, long s, Layout layout, DType dtype, Activa
 
   /** Whether the problem's values, a tensor's pitch apart, are all within it, and of its type. */
   boolean fits(Tensor t) {
+    if (t.dtype() != dtype) {
+      return false;
+    }
+    if ((n | c | s) >>> 31 != 0) {
+      // No tensor has so many, and the products below could overflow.
+      return n == 0 || c == 0 || s == 0;
+    }
     boolean rows = layout == Layout.NSC;
-    // As doubles, in which nothing overflows.
-    double count = rows ? (double) n * s : n;
-    double length = rows ? c : (double) c * s;
-    double end = count == 0 || length == 0 ? 0 : (count - 1) * t.pitch() + length;
-    return t.dtype() == dtype && end * dtype.bytes() <= t.extent();
+    long count = rows ? n * s : n;
+    long length = rows ? c : c * s;
+    if (count == 0 || length == 0) {
+      return true;
+    }
+    if (count > Integer.MAX_VALUE || length > Integer.MAX_VALUE) {
+      return false;
+    }
+    long end = (count - 1) * t.pitch() + length;
+    return end <= Integer.MAX_VALUE && end * dtype.bytes() <= t.extent();
   }
 
   /** Whether the tensor has a value of that type for each channel. */
   boolean fitsPerChannel(Tensor t, DType type) {
-    return t.dtype() == type && t.isContiguous() && t.size() >= c;
+    return t.dtype() == type && t.extent() >= c * type.bytes() && t.isContiguous();
   }
 
   /** Values per channel, N * S. */
