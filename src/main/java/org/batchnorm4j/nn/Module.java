@@ -12,7 +12,7 @@ import org.batchnorm4j.tensor.Tensor;
  * A layer or a network of layers, like {@code torch.nn.Module}.
  *
  * <p>{@link #forward} and {@link #backward} return tensors that belong to the module and are
- * overwritten by its next forward or backward: steady state allocates nothing. Copy what you want
+ * overwritten by its next forward or backward: steady state allocates no tensor. Copy what you want
  * to keep. {@code backward} takes the gradient of the last forward's output and returns that of its
  * input, and needs that input unchanged; gradients of parameters are left in {@link
  * Parameter#grad}.

@@ -262,7 +262,7 @@ record Report(Results results) {
     out.append(results.environment().get("cpu")).append(", ");
     out.append(results.environment().get("jdk")).append(", ");
     out.append(results.environment().get("compiler")).append(". Peers: ");
-    out.append(String.join(", ", peers())).append(".\n");
+    out.append(String.join("; ", peers())).append(".\n");
     busyWarning(out);
     out.append("Reached: ").append(goals().count()).append(". ");
     out.append("Every goal and every cell: [benchmarks/results/").append(results.name());
