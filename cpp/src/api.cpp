@@ -267,6 +267,23 @@ struct Gradients {
   void *dweight, *dbias;
 };
 
+// The residual's gradient where dx is not wanted: g alone, g * 1, as dx of an inference without
+// weight. scale is room for the ones.
+void residual_gradient(const Call& call, Gradient args, const JoinedRows& joined, void* scale) {
+  for (int64_t c = 0; c < call.plan.extent.c; c++) {
+    if (call.parameter == 8) {
+      static_cast<double*>(scale)[c] = 1;
+    } else {
+      static_cast<float*>(scale)[c] = 1;
+    }
+  }
+  args.dx = args.dresidual;
+  args.dresidual = {};
+  args.stream = false;
+  KernelMap<Gradient> map = map_of(call, args, false, joined);
+  run_map(call.plan, map);
+}
+
 int backward(Call& call, Gradient args, const Statistics& from, const void* weight,
              const void* bias, Gradients to) {
   const Kernels& kernels = *call.kernels;
@@ -338,22 +355,7 @@ int backward(Call& call, Gradient args, const Statistics& from, const void* weig
   } else if (args.dx.p) {
     run_map(call.plan, map);
   }
-  if (!args.dx.p && args.dresidual.p) {
-    // g alone: g * 1, as dx of an inference without weight.
-    for (int64_t i = 0; i < c; i++) {
-      if (call.parameter == 8) {
-        static_cast<double*>(scale)[i] = 1;
-      } else {
-        static_cast<float*>(scale)[i] = 1;
-      }
-    }
-    Gradient only_residual = args;
-    only_residual.dx = args.dresidual;
-    only_residual.dresidual = {};
-    only_residual.stream = false;
-    KernelMap<Gradient> g_map = map_of(call, only_residual, false, joined);
-    run_map(call.plan, g_map);
-  }
+  if (!args.dx.p && args.dresidual.p) residual_gradient(call, args, joined, scale);
   return bn_ok;
 }
 

@@ -6,15 +6,19 @@ import org.batchnorm4j.tensor.Tensor;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Brackets a call: between the two, no tensor's memory goes away, even if it is closed. Both take
- * the same array: to make a second one cost a tenth of a small call (docs/performance.md, lesson
- * 25).
+ * Brackets a call of a backend or a layer: between the two, no tensor's memory goes away, even if
+ * it is closed. Both take the same array: to make a second one cost a tenth of a small call
+ * (docs/performance.md, lesson 25).
  */
-final class InUse {
+public final class InUse {
   private InUse() {}
 
-  /** Acquires all, or, when one is closed, none. */
-  static void acquire(@Nullable Tensor[] tensors) {
+  /**
+   * Acquires all, or, when one is closed, none.
+   *
+   * @throws IllegalStateException if one is closed
+   */
+  public static void acquire(@Nullable Tensor[] tensors) {
     for (int i = 0; i < tensors.length; i++) {
       Tensor t = tensors[i];
       if (t != null) {
@@ -29,7 +33,7 @@ final class InUse {
   }
 
   /** Also keeps the tensors reachable until the call is over. */
-  static void release(@Nullable Tensor[] tensors) {
+  public static void release(@Nullable Tensor[] tensors) {
     for (Tensor t : tensors) {
       if (t != null) {
         t.release();

@@ -2,6 +2,7 @@ package org.batchnorm4j.nn;
 
 import java.util.ArrayList;
 import java.util.List;
+import org.batchnorm4j.backend.InUse;
 import org.batchnorm4j.tensor.DType;
 import org.batchnorm4j.tensor.MemoryFormat;
 import org.batchnorm4j.tensor.Shape;
@@ -67,11 +68,12 @@ abstract class Layer extends Module {
     if (!isIdentity()) {
       MemoryFormat format = isElementwise() ? x.format() : MemoryFormat.CHANNELS_FIRST;
       y = output.get(DType.F32, format, shape);
-      List<Tensor> used = acquire(x, y);
+      Tensor[] used = withParameters(x, y);
+      InUse.acquire(used);
       try {
         compute(x, y);
       } finally {
-        used.forEach(Tensor::release);
+        InUse.release(used);
       }
     }
     lastX = x;
@@ -106,11 +108,12 @@ abstract class Layer extends Module {
     }
     checkNotOwn("dy", dy);
     Tensor dx = gradient.like(x);
-    List<Tensor> used = acquire(x, dy, dx);
+    Tensor[] used = withParameters(x, dy, dx);
+    InUse.acquire(used);
     try {
       differentiate(x, dy, dx);
     } finally {
-      used.forEach(Tensor::release);
+      InUse.release(used);
     }
     return dx;
   }
@@ -196,27 +199,14 @@ abstract class Layer extends Module {
     return getClass().getSimpleName();
   }
 
-  /** Acquires these tensors and the parameters: all, or, when one is closed, none. */
-  private List<Tensor> acquire(Tensor... tensors) {
-    List<Tensor> wanted = new ArrayList<>(List.of(tensors));
+  /** What a call uses: these tensors and the parameters. */
+  private Tensor[] withParameters(Tensor... tensors) {
+    List<Tensor> used = new ArrayList<>(List.of(tensors));
     for (Parameter p : ownParameters().values()) {
-      wanted.add(p.value());
-      wanted.add(p.grad());
+      used.add(p.value());
+      used.add(p.grad());
     }
-    return acquireAll(wanted);
-  }
-
-  /** Acquires all of them, or, when one is closed, none. */
-  static List<Tensor> acquireAll(List<Tensor> wanted) {
-    for (int i = 0; i < wanted.size(); i++) {
-      try {
-        wanted.get(i).acquire();
-      } catch (IllegalStateException e) {
-        wanted.subList(0, i).forEach(Tensor::release);
-        throw e;
-      }
-    }
-    return wanted;
+    return used.toArray(Tensor[]::new);
   }
 
   @Override

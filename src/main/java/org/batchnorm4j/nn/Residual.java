@@ -2,10 +2,10 @@ package org.batchnorm4j.nn;
 
 import java.util.Collections;
 import java.util.LinkedHashMap;
-import java.util.List;
 import java.util.Map;
 import java.util.function.BiFunction;
 import org.batchnorm4j.backend.Activation;
+import org.batchnorm4j.backend.InUse;
 import org.batchnorm4j.tensor.Shape;
 import org.batchnorm4j.tensor.Tensor;
 import org.jspecify.annotations.Nullable;
@@ -190,7 +190,8 @@ public final class Residual extends Module {
 
   private Tensor sum(Tensor a, Tensor b, @Nullable Elementwise function, Slot slot) {
     Tensor out = slot.like(a);
-    List<Tensor> used = Layer.acquireAll(List.of(a, b, out));
+    Tensor[] used = {a, b, out};
+    InUse.acquire(used);
     try {
       chunks.forEach(
           out.size(),
@@ -206,7 +207,7 @@ public final class Residual extends Module {
             out.write(out.offset() + at, first, 0, n);
           });
     } finally {
-      used.forEach(Tensor::release);
+      InUse.release(used);
     }
     return out;
   }
@@ -214,7 +215,8 @@ public final class Residual extends Module {
   /** The gradient of the sum. Both functions can be differentiated by their output as well. */
   private Tensor mask(Tensor dy, Tensor y, Elementwise function) {
     Tensor out = masked.like(y);
-    List<Tensor> used = Layer.acquireAll(List.of(dy, y, out));
+    Tensor[] used = {dy, y, out};
+    InUse.acquire(used);
     try {
       chunks.forEach(
           out.size(),
@@ -225,7 +227,7 @@ public final class Residual extends Module {
             out.write(out.offset() + at, second, 0, n);
           });
     } finally {
-      used.forEach(Tensor::release);
+      InUse.release(used);
     }
     return out;
   }
