@@ -308,6 +308,50 @@ struct Block {
   }
 };
 
+// The order in which chunks are summed: number q of channel c, of segment [begin, ...), whose
+// result goes to place `base` and the channel's.
+struct ChunkOrder {
+  const Chunks& chunks;
+  // Where samples are shorter than chunks the same chunk of the next channel is nearer than the
+  // next chunk of this one.
+  bool across;
+  int64_t c = chunks.c0, q = chunks.q0, begin = chunks.q0, base = 0;
+
+  bool ended() const { return c == chunks.c1 || q == chunks.q1; }
+
+  // Chunk l of the block, which has n values.
+  template <class E>
+  BN_ALWAYS void label(Block<E>& block, int64_t l, int64_t n) const {
+    block.c[l] = c;
+    block.q[l] = q;
+    block.at[l] = base + (c - chunks.c0);
+    block.n[l] = (double)n;
+    block.before[l] = (double)((q - begin) * kChunk);
+  }
+
+  BN_ALWAYS void next() {
+    if (across) {
+      if (++c < chunks.c1) return;
+      c = chunks.c0;
+      next_of_channel();
+    } else {
+      next_of_channel();
+      if (q < chunks.q1) return;
+      q = begin = chunks.q0;
+      base = 0;
+      c++;
+    }
+  }
+
+ private:
+  BN_ALWAYS void next_of_channel() {
+    q++;
+    if (q < begin + chunks.segment) return;
+    begin = q;
+    base += chunks.c1 - chunks.c0;
+  }
+};
+
 // Channels first: calls sum(l, c, n, first, reduce) for each chunk, of n values, as chunk l of a
 // block, for its sums by lanes; first are the first 16 values of array 0. They are reduce(add),
 // where add(at, count, sums) adds the terms of the next values, at(k, count, rest) of array k.
@@ -315,24 +359,20 @@ struct Block {
 template <class S, int arrays, class Sum, class Done>
 BN_INLINE void for_chunks(const Extent& e, const Data (&array)[arrays], const Chunks& chunks,
                           Sum sum, Done done) {
-  const int64_t c0 = chunks.c0, c1 = chunks.c1, q0 = chunks.q0, q1 = chunks.q1;
-  const int64_t segment = chunks.segment, ahead = chunks.ahead;
   S copies[arrays][kChunk];
   Block<Element<S>> block;
   // The samples of an only channel are one.
   bool joined = true;
   for (const Data& a : array) joined = joined && a.pitch == e.s;
   const int64_t s = joined ? e.values() : e.s;
-  // Where samples are shorter than chunks the same chunk of the next channel is nearer than the
-  // next chunk of this one.
-  const bool across = s < kChunk;
-  const int64_t step = across ? e.s : kChunk;
+  ChunkOrder at_chunk = {chunks, s < kChunk};
+  const int64_t step = at_chunk.across ? e.s : kChunk;
   int64_t jump[arrays];
   for (int k = 0; k < arrays; k++) jump[k] = array[k].pitch - s;
-  auto fetch_after = [&](int64_t c, int64_t q) BN_ALWAYS {
-    q += ahead;
-    if (q >= q1) {
-      q = min(q0 + (q - q1), q1 - 1);
+  // The chunk so many further is on its way.
+  auto fetch_ahead = [&](int64_t c, int64_t q) BN_ALWAYS {
+    if (q >= chunks.q1) {
+      q = min(chunks.q0 + (q - chunks.q1), chunks.q1 - 1);
       c++;
     }
     int64_t r0 = q * kChunk, sample = r0 / s, i = r0 - sample * s;
@@ -342,34 +382,24 @@ BN_INLINE void for_chunks(const Extent& e, const Data (&array)[arrays], const Ch
       fetch((const S*)a.p + sample * a.pitch + c * e.s + i, a.pitch, s, i);
     }
   };
-  // The segment of chunk q: its first chunk, and where the result of channel c0 goes.
-  int64_t begin = q0, base = 0;
-  int64_t c = c0, q = q0;
-  auto next_chunk = [&]() BN_ALWAYS {
-    q++;
-    if (q < begin + segment) return;
-    begin = q;
-    base += c1 - c0;
-  };
-  while (c < c1 && q < q1) {
-    int64_t r0 = q * kChunk, n = min(kChunk, e.values() - r0), sample = r0 / s, i = r0 - sample * s;
+  while (!at_chunk.ended()) {
+    const int64_t r0 = at_chunk.q * kChunk, n = min(kChunk, e.values() - r0);
+    const int64_t sample = r0 / s, i = r0 - sample * s;
     // Chunks that lie alike, a step apart.
-    bool whole = i + n <= s;
-    int64_t alike = across ? c1 - c : whole && n == kChunk ? min(q1 - q, (s - i) / kChunk) : 1;
+    const bool whole = i + n <= s;
+    int64_t alike = at_chunk.across        ? chunks.c1 - at_chunk.c
+                    : whole && n == kChunk ? min(chunks.q1 - at_chunk.q, (s - i) / kChunk)
+                                           : 1;
     alike = min(alike, 16 - block.count);
     const S* at[arrays];
 #pragma GCC unroll 3
     for (int k = 0; k < arrays; k++) {
-      at[k] = (const S*)array[k].p + sample * array[k].pitch + c * e.s + i;
+      at[k] = (const S*)array[k].p + sample * array[k].pitch + at_chunk.c * e.s + i;
     }
     for (int64_t end = block.count + alike; block.count < end; block.count++) {
-      int64_t l = block.count;
-      block.c[l] = c;
-      block.q[l] = q;
-      block.at[l] = base + (c - c0);
-      block.n[l] = (double)n;
-      block.before[l] = (double)((q - begin) * kChunk);
-      if (ahead > 0) fetch_after(c, q);
+      const int64_t l = block.count, c = at_chunk.c;
+      at_chunk.label(block, l, n);
+      if (chunks.ahead > 0) fetch_ahead(c, at_chunk.q + chunks.ahead);
       auto in_one_piece = [&]() BN_ALWAYS {
         const S* p[arrays];
 #pragma GCC unroll 3
@@ -397,21 +427,9 @@ BN_INLINE void for_chunks(const Extent& e, const Data (&array)[arrays], const Ch
       for (int k = 0; k < arrays; k++) at[k] += step;
       store(block.a + 16 * l, sums.a);
       store(block.b + 16 * l, sums.b);
-      if (across) {
-        c++;
-      } else {
-        next_chunk();
-      }
+      at_chunk.next();
     }
-    if (across && c == c1) {
-      c = c0;
-      next_chunk();
-    } else if (!across && q == q1) {
-      q = begin = q0;
-      base = 0;
-      c++;
-    }
-    if (block.count == 16 || c == c1 || q == q1) {
+    if (block.count == 16 || at_chunk.ended()) {
       // What comes next is on its way while the block is made into moments or sums.
       for (const S* next : at) {
         for (int64_t j = 0; j < kChunk; j += 64 / (int64_t)sizeof(S)) prefetch(next + j);
