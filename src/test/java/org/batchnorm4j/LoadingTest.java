@@ -1,5 +1,6 @@
 package org.batchnorm4j;
 
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -14,6 +15,7 @@ import java.net.URLClassLoader;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.attribute.FileTime;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -189,6 +191,25 @@ class LoadingTest {
           .distinct()
           .collect(Collectors.joining(File.pathSeparator));
     }
+  }
+
+  /** A file of the same name, size and date, as another build of a snapshot leaves behind. */
+  @Test
+  void aStaleFileInTheCacheIsReplaced() throws Exception {
+    run(thisJava(), List.of(cache()));
+    Path unpacked;
+    try (Stream<Path> files = Files.walk(folder.resolve("cache"))) {
+      unpacked = files.filter(file -> file.endsWith("libjnibatchnorm4j.so")).findFirst().get();
+    }
+    byte[] library = Files.readAllBytes(unpacked);
+    FileTime date = Files.getLastModifiedTime(unpacked);
+    byte[] stale = library.clone();
+    Arrays.fill(stale, stale.length / 2, stale.length, (byte) 0);
+    Files.write(unpacked, stale);
+    Files.setLastModifiedTime(unpacked, date);
+    String output = run(thisJava(), List.of(cache()));
+    assertTrue(output.contains("native backend"), output);
+    assertArrayEquals(library, Files.readAllBytes(unpacked));
   }
 
   @Test

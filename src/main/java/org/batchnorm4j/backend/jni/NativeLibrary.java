@@ -2,7 +2,10 @@ package org.batchnorm4j.backend.jni;
 
 import java.io.File;
 import java.io.IOException;
+import java.net.JarURLConnection;
 import java.net.URL;
+import java.nio.file.Files;
+import java.util.zip.CRC32;
 import org.bytedeco.javacpp.Loader;
 import org.jspecify.annotations.Nullable;
 
@@ -90,7 +93,22 @@ public final class NativeLibrary {
     /** The file in JavaCPP's cache, or null where it does not come from a jar. */
     private static @Nullable File unpack(String name) throws IOException {
       URL url = BatchNormNative.class.getResource(name);
-      return url == null || !url.getProtocol().equals("jar") ? null : Loader.cacheResource(url);
+      if (url == null || !(url.openConnection() instanceof JarURLConnection jar)) {
+        return null;
+      }
+      File file = Loader.cacheResource(url);
+      // JavaCPP knows it by name, size and date, which two builds of a snapshot have in common.
+      if (file != null && checksum(file) != jar.getJarEntry().getCrc()) {
+        Files.delete(file.toPath());
+        file = Loader.cacheResource(url);
+      }
+      return file;
+    }
+
+    private static long checksum(File file) throws IOException {
+      CRC32 crc = new CRC32();
+      crc.update(Files.readAllBytes(file.toPath()));
+      return crc.getValue();
     }
   }
 }
