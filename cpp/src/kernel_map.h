@@ -1,6 +1,8 @@
 // The passes that write, as the schedule sees them: one kernel for each layout, and its arguments.
 #pragma once
+#include <algorithm>
 #include <cstring>
+#include <type_traits>
 
 #include "schedule.h"
 #include "workspace.h"
@@ -29,6 +31,20 @@ void per_channel_of(Gradient& a, F f) {
   for (const void** p : {&a.mean, &a.mean_low, &a.scale, &a.bias, &a.c1, &a.c2}) f(*p);
 }
 
+inline const void* output_of(const Normalize& a) { return a.y.p; }
+inline const void* output_of(const Gradient& a) { return a.dx.p ? a.dx.p : a.dresidual.p; }
+
+// Moves a pass on by so many values, and by so many channels; pointers may be null.
+template <class Args>
+void advance(Args& args, int64_t values_bytes, int64_t channels_bytes) {
+  auto move = [](auto& p, int64_t bytes) {
+    using Byte = std::conditional_t<std::is_same_v<decltype(p), void*&>, char, const char>;
+    if (p) p = static_cast<Byte*>(p) + bytes;
+  };
+  arrays_of(args, [&](auto& p, int64_t) { move(p, values_bytes); });
+  per_channel_of(args, [&](const void*& p) { move(p, channels_bytes); });
+}
+
 // The copied inputs of a tile instead of the inputs, in the order of Reduce::inputs.
 inline void take_packed(Normalize& args, const Packed& packed) {
   args.x = {packed.p[0], packed.pitch};
@@ -39,34 +55,44 @@ inline void take_packed(Gradient& args, const Packed& packed) {
   if (args.y.p) args.y = {packed.p[2], packed.pitch};
 }
 
-// Channels last: how many rows are taken as one of so many times the channels, where rows alone
-// neither fill vectors nor let stores be aligned (docs/performance.md, lesson 37). What is per
-// channel is repeated for them.
+// Channels last without gaps: rows of the pass's own, which begin where a line of the output does
+// and fill lines, several as one if need be. So they fill vectors, and stores are aligned
+// (docs/performance.md, lessons 37 and 41). What is per channel is repeated for them, from the
+// channel on with which they begin.
 struct JoinedRows {
-  int64_t rows = 1;      // 1: none are
-  int64_t bytes = 0;     // of what is per channel, each
-  char* room = nullptr;  // for it, `rows` times
+  int64_t rows = 1;            // of how many each is made
+  int64_t lead = 0;            // values before the first one
+  int64_t element, parameter;  // bytes of a value, and of what is per channel
+  int64_t bytes;               // of all channels' of that
+  char* room = nullptr;        // for it, `rows` times
 
-  // Plans the room. parameter: bytes of a per-channel element.
+  // Plans the room.
   template <class Args>
-  JoinedRows(const Plan& plan, int64_t parameter, const Args& given, Workspace& workspace) {
+  JoinedRows(const Plan& plan, int64_t parameter_bytes, const Args& given, Workspace& workspace)
+      : element(plan.element), parameter(parameter_bytes), bytes(plan.extent.c * parameter_bytes) {
     constexpr int64_t kMostChannels = 2048, kLeastRows = 32;
     if (!plan.channels_last || plan.values() < kLeastRows) return;
     Args args = given;
-    int64_t c = plan.extent.c, line = plan.element == 2 ? 32 : 16;
+    int64_t c = plan.extent.c, line = element == 2 ? 32 : 16;
     int64_t wanted = line / std::min<int64_t>(c & -c, line);
     bool worth = wanted * c <= kMostChannels && plan.values() >= kLeastRows * wanted;
     arrays_of(args, [&](const void* p, int64_t pitch) { worth &= p == nullptr || pitch == c; });
-    if (!worth || wanted == 1) return;
+    if (!worth) return;
     rows = wanted;
-    bytes = c * parameter;
-    workspace.plan(size(args));
+    auto address = reinterpret_cast<uintptr_t>(output_of(args));
+    // In the caches that wins nothing; data at no multiple of its elements meets no line.
+    if (plan.beyond_l2() && address % (uintptr_t)element == 0) {
+      lead = (int64_t)(-address % (uintptr_t)(line * element)) / element;
+    }
+    if (used()) workspace.plan(size(args));
   }
+
+  bool used() const { return rows > 1 || lead > 0; }
 
   // After the workspace is reserved, in the order of planning.
   template <class Args>
   void take(const Args& args, Workspace& workspace) {
-    if (rows > 1) room = static_cast<char*>(workspace.take(size(args)));
+    if (used()) room = static_cast<char*>(workspace.take(size(args)));
   }
 
  private:
@@ -96,30 +122,51 @@ class KernelMap final : public Map {
   }
 
   int64_t prepare_nsc() override {
-    const int64_t rows = joined_.rows, channels = args_.extent.c * rows;
-    if (rows == 1) return 1;
+    if (!joined_.used()) return 1;
+    const int64_t rows = joined_.rows, lead = joined_.lead, channels = args_.extent.c * rows;
     wide_ = args_;
-    wide_.extent = {args_.extent.values() / rows, channels, 1};
+    wide_.extent = {(args_.extent.values() * args_.extent.c - lead) / channels, channels, 1};
+    advance(wide_, lead * joined_.element, 0);
     arrays_of(wide_, [&](const void*, int64_t& pitch) { pitch = channels; });
+    const auto bytes = (size_t)joined_.bytes;
+    const auto before = (size_t)(lead % args_.extent.c * joined_.parameter);
     char* room = joined_.room;
     per_channel_of(wide_, [&](const void*& values) {
-      const char* repeated = room;
-      for (int64_t i = 0; i < rows && values; i++, room += joined_.bytes) {
-        std::memcpy(room, values, (size_t)joined_.bytes);
+      const char *given = static_cast<const char*>(values), *repeated = room;
+      if (given == nullptr) return;
+      for (int64_t i = 0; i < rows; i++, room += bytes) {
+        std::memcpy(room, given + before, bytes - before);
+        std::memcpy(room + bytes - before, given, before);
       }
-      if (values) values = repeated;
+      values = repeated;
     });
     return rows;
   }
 
   void nsc(int64_t r0, int64_t r1, int64_t streams) override {
-    int64_t rows = joined_.rows;
-    if (rows == 1) return nsc_(args_, streams, r0, r1);
-    nsc_(wide_, streams, r0 / rows, r1 / rows);
-    if (r1 % rows != 0) nsc_(args_, 1, r1 / rows * rows, r1);
+    if (!joined_.used()) return nsc_(args_, streams, r0, r1);
+    const int64_t rows = joined_.rows, last = std::min(r1 / rows, wide_.extent.n);
+    if (r0 / rows < last) nsc_(wide_, streams, r0 / rows, last);
+    if (r0 == 0) values(0, joined_.lead);
+    if (r1 == args_.extent.values()) {
+      values(joined_.lead + wide_.extent.values() * wide_.extent.c, r1 * args_.extent.c);
+    }
   }
 
  private:
+  // Values [from, to), which are in none of the wide rows.
+  void values(int64_t from, int64_t to) {
+    const int64_t c = args_.extent.c;
+    while (from < to) {
+      const int64_t first = from % c, count = std::min(c - first, to - from);
+      Args part = args_;
+      part.extent = {1, count, 1};
+      advance(part, from * joined_.element, first * joined_.parameter);
+      nsc_(part, 1, 0, 1);
+      from += count;
+    }
+  }
+
   const Args& args_;
   Ncs ncs_;
   Nsc nsc_;

@@ -127,8 +127,10 @@ int64_t Plan::streams() const {
       bool three = arrays > 2 && extent.c * element < kPage && beyond_shared_l3();
       return three ? t.three_row_streams : t.row_streams;
     }
+    // Streams that are worth it are far apart, further than a slice goes.
+    bool far_apart = whole == 0 || bytes() >= t.task;
     bool long_rows = extent.s >= kChunk && element > 2;
-    return long_rows && beyond_shared_l3() ? t.streams : t.other_streams;
+    return far_apart && long_rows && beyond_shared_l3() ? t.streams : t.other_streams;
   }
   return channels_last && (workers > 1 || all > caches) ? kRows : 1;
 }

@@ -151,6 +151,25 @@ TEST(Conformance, Streaming) {
   }
 }
 
+// Beyond the L2, rows that do not begin where lines do: the pass takes rows of its own that do.
+TEST(Conformance, RowsFromALineOn) {
+  for (int dtype : {bn_f32, bn_f64, bn_bf16}) {
+    for (int64_t c : {3, 64}) {
+      Case p = {3, c, (int64_t{1} << 20) / c / size_of(dtype) + 5};
+      p.dtype = dtype;
+      p.activation = bn_relu;
+      p.residual = c != 64;
+      Results expected = run(p, {bn_detect_isa(), 1, bn_ncs});
+      for (int64_t misalign : {1, 13}) {
+        How how = {bn_detect_isa(), (int)(misalign % 3 + 1), bn_nsc, misalign == 13, misalign};
+        Results actual = run(p, how);
+        EXPECT_TRUE(actual.bytes == expected.bytes) << show(p, how);
+        EXPECT_TRUE(actual.guards_intact) << show(p, how);
+      }
+    }
+  }
+}
+
 // The same for each instruction set and type, without a measurement deciding.
 TEST(Conformance, StreamedStores) {
   constexpr int64_t kS = 131, kRoom = 64;

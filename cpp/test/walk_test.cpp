@@ -331,6 +331,19 @@ TEST(Plan, SlicesGoThroughMemoryAsTheirWhole) {
   EXPECT_EQ(bn::tuning().row_streams, plan.streams());
 }
 
+// Streams that want to be megabytes apart are not in slices.
+TEST(Plan, SlicesAreTooShortForStreamsFarApart) {
+  bn::Plan slice = {{1, 20, 3136}, false, 1, 4, 2, false};
+  slice.whole = int64_t{1} << 32;
+  bn::Plan whole = {{32, 256, 3136}, false, 1, 4, 2, false};
+  whole.whole = slice.whole;
+  for (const bn::Tuning& tuning : {bn::kUsualTuning, bn::kAmdTuning}) {
+    FollowTuning follow(tuning);
+    EXPECT_EQ(tuning.streams, whole.streams());
+    EXPECT_EQ(slice.bytes() < tuning.task ? tuning.other_streams : tuning.streams, slice.streams());
+  }
+}
+
 // Only rows that end soon, of several samples, from beyond the caches, are fetched by hand.
 TEST(Plan, FetchesChunksAheadOfRowsThatEndSoon) {
   int64_t many = 32 * bn::l2_bytes();
