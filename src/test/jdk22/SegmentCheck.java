@@ -9,6 +9,7 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
 import org.batchnorm4j.nn.BatchNorm1d;
 import org.batchnorm4j.nn.InferenceModel;
+import org.batchnorm4j.nn.ReLU;
 import org.batchnorm4j.tensor.DType;
 import org.batchnorm4j.tensor.Tensor;
 
@@ -71,6 +72,20 @@ class SegmentCheck {
           "expected a multiple of the 4 bytes",
           () -> Tensor.wrapSegment(own.asSlice(1, 4), DType.F32, 1));
     }
+    // A buffer of an arena ends with it, and layers, which use several threads, take none of one's.
+    Arena ending = Arena.ofShared();
+    Tensor ends = Tensor.wrap(buffer(ending.allocate(24, 4)), 2, 3);
+    bn.forward(ends, ends);
+    ending.close();
+    expect("x is closed", () -> bn.forward(ends, ends));
+    try (Arena confined = Arena.ofConfined()) {
+      Tensor mine = Tensor.wrap(buffer(confined.allocate(24, 4)), 2, 3);
+      bn.forward(mine, mine);
+      expect("is confined to one thread, but ReLU may use several", () -> new ReLU().forward(mine));
+      if (Tensor.zeros(2, 3).isConfined()) {
+        throw new AssertionError("a tensor of its own is for any thread");
+      }
+    }
     // Their addresses are known without native code too.
     FloatBuffer buffer = ByteBuffer.allocateDirect(40).order(ByteOrder.nativeOrder()).asFloatBuffer();
     Tensor first = Tensor.wrap(buffer.slice(0, 6), 2, 3);
@@ -103,6 +118,10 @@ class SegmentCheck {
     if (!Arrays.equals(got, expected)) {
       throw new AssertionError(name + ", in place: " + Arrays.toString(got));
     }
+  }
+
+  private static FloatBuffer buffer(MemorySegment segment) {
+    return segment.asByteBuffer().order(ByteOrder.nativeOrder()).asFloatBuffer();
   }
 
   private static void same(String name, Tensor got) {

@@ -31,7 +31,8 @@ public record HeapInference(
   private static final long SLICE = 1 << 18;
 
   /**
-   * @throws IllegalArgumentException if a tensor has not C values of the parameters' type
+   * @throws IllegalArgumentException if a tensor has not C values of the parameters' type, or lies
+   *     where native code cannot go
    */
   public HeapInference {
     checkPerChannel(sample, runningMean);
@@ -46,22 +47,19 @@ public record HeapInference(
       throw new IllegalArgumentException(
           "expected at least " + sample.c() + " contiguous values in " + type + ", but got " + t);
     }
+    NativeBackend.address(t);
   }
 
   /** Whether data is where native code can go, in arrays of the right type or outside the heap. */
-  boolean canReach(Tensor x, @Nullable Tensor residual, Tensor y) {
-    return canReach(x)
-        && canReach(y)
-        && (residual == null || canReach(residual))
-        && runningMean.address() != 0
-        && runningVar.address() != 0
-        && (weight == null || weight.address() != 0)
-        && (bias == null || bias.address() != 0);
+  static boolean canReach(DType dtype, Tensor x, @Nullable Tensor residual, Tensor y) {
+    return canReach(dtype, x)
+        && canReach(dtype, y)
+        && (residual == null || canReach(dtype, residual));
   }
 
-  private boolean canReach(Tensor t) {
+  private static boolean canReach(DType dtype, Tensor t) {
     Object array = t.array();
-    return switch (sample.dtype()) {
+    return switch (dtype) {
           case F32 -> array instanceof float[];
           case F64 -> array instanceof double[];
           case BF16, F16 -> array instanceof short[];

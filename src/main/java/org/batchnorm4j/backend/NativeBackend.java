@@ -77,9 +77,12 @@ public final class NativeBackend implements BatchNormBackend {
     InUse.acquire(used);
     try {
       if (x.address() == 0 || y.address() == 0 || residual != null && residual.address() == 0) {
-        HeapInference heap = onHeap(problem, runningMean, runningVar, weight, bias, eps);
-        if (heap.canReach(x, residual, y)) {
-          heap.run(x, residual, y);
+        if (HeapInference.canReach(problem.dtype(), x, residual, y)
+            && isAddressable(runningMean)
+            && isAddressable(runningVar)
+            && isAddressable(weight)
+            && isAddressable(bias)) {
+          onHeap(problem, runningMean, runningVar, weight, bias, eps).run(x, residual, y);
         } else {
           Backends.javaBackend()
               .inference(problem, x, residual, y, runningMean, runningVar, weight, bias, eps);
@@ -470,7 +473,16 @@ public final class NativeBackend implements BatchNormBackend {
         t + " is too small for " + problem + ", or of another type than its values there have");
   }
 
-  private static long address(@Nullable Tensor t) {
+  private static boolean isAddressable(@Nullable Tensor t) {
+    return t == null || t.address() != 0;
+  }
+
+  /**
+   * Where native code finds a tensor; 0 for none.
+   *
+   * @throws IllegalArgumentException if it cannot go there
+   */
+  static long address(@Nullable Tensor t) {
     if (t == null) {
       return 0;
     }

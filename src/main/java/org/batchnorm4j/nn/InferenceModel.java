@@ -126,11 +126,11 @@ public final class InferenceModel implements AutoCloseable {
   public Tensor forward(Tensor x, Tensor out) {
     check("x", x, sampleShape);
     check("out", out, outputShape);
-    int n = (int) x.shape().dim(0);
-    if (out.shape().dim(0) != n) {
+    if (out.shape().dim(0) != x.shape().dim(0)) {
       throw new IllegalArgumentException(
-          "out has " + out.shape().dim(0) + " samples, but x has " + n);
+          "out has " + out.shape().dim(0) + " samples, but x has " + x.shape().dim(0));
     }
+    int n = Math.toIntExact(x.shape().dim(0));
     if (x.overlaps(out) && !(x.isSameMemory(out) || x == out)) {
       throw new IllegalArgumentException(
           "out shares memory with x, but is not the same tensor: give it memory of its own");

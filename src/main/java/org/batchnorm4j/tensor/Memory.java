@@ -57,6 +57,9 @@ final class Memory {
     /** Whether the memory is gone. */
     boolean isClosed();
 
+    /** Whether the calling thread alone may use the memory. */
+    boolean isConfined();
+
     /** Whether native code may use the memory between the two, on the calling thread. */
     boolean isAddressable();
   }
@@ -72,6 +75,11 @@ final class Memory {
 
         @Override
         public boolean isClosed() {
+          return false;
+        }
+
+        @Override
+        public boolean isConfined() {
           return false;
         }
 
@@ -99,14 +107,17 @@ final class Memory {
 
   /** Zeroed, 64-byte aligned memory outside the Java heap. */
   static Memory allocate(DType dtype, long count) {
-    long size = Math.multiplyExact(count, dtype.bytes());
-    if (size > Integer.MAX_VALUE - 2 * ALIGNMENT) {
+    long most = Integer.MAX_VALUE - 2 * ALIGNMENT;
+    if (count > most / dtype.bytes()) {
       throw new IllegalArgumentException(
           "a tensor of "
-              + size
-              + " bytes is more than the 2 GiB that one tensor may have; split it"
+              + count
+              + " elements in "
+              + dtype
+              + " is more than the 2 GiB that one tensor may have; split it"
               + " along its first dimension");
     }
+    long size = count * dtype.bytes();
     if (!NativeLibrary.isLoaded()) {
       // alignedSlice rounds both ends inwards.
       ByteBuffer raw = ByteBuffer.allocateDirect((int) (size + 2 * ALIGNMENT));
@@ -123,9 +134,10 @@ final class Memory {
 
   /** Memory outside the heap, from the first element of the buffer on. */
   static Memory direct(Buffer elements) {
+    Lender arena = Segments.lender(elements);
     return NativeLibrary.isLoaded()
-        ? wrap(elements, BatchNormNative.bn_address(elements), null)
-        : wrap(elements, Segments.address(elements), NOT_FOR_NATIVE_CODE);
+        ? wrap(elements, BatchNormNative.bn_address(elements), arena)
+        : wrap(elements, Segments.address(elements), arena == null ? NOT_FOR_NATIVE_CODE : arena);
   }
 
   /** Memory of the caller's outside the heap: the elements, and where the first one lies. */
@@ -181,9 +193,20 @@ final class Memory {
     return array == other.array && (array != null || place != 0 && other.place != 0);
   }
 
-  /** The elements, in a buffer of their type. For use between acquire and release. */
+  /**
+   * The elements, in a buffer of their type. For use between acquire and release.
+   *
+   * @throws IllegalStateException if the memory is gone
+   */
   Buffer elements() {
+    if (counted ? users == CLOSED : lender != null && lender.isClosed()) {
+      throw closed();
+    }
     return elements;
+  }
+
+  boolean isReadOnly() {
+    return elements.isReadOnly();
   }
 
   /** The elements, for someone who may keep them: from now on reachability decides. */
@@ -196,6 +219,22 @@ final class Memory {
 
   boolean isClosed() {
     return users < 0 || lender != null && lender.isClosed();
+  }
+
+  /** Whether the calling thread alone may use it. */
+  boolean isConfined() {
+    return lender != null && lender.isConfined();
+  }
+
+  /** Throws what {@link #acquire} would, and announces nothing. */
+  void checkUsable() {
+    if (users < 0) {
+      throw closed();
+    }
+    if (lender != null) {
+      lender.acquire();
+      lender.release();
+    }
   }
 
   /** Announces a use. Whoever calls this calls {@link #release} in the end. */
@@ -224,7 +263,16 @@ final class Memory {
     }
     if (lender != null) {
       lender.release();
-    } else if (USERS.decrementAndGet(this) == CLOSED) {
+      return;
+    }
+    int seen;
+    do {
+      seen = users;
+      if ((seen & ~CLOSED) == 0) {
+        throw new IllegalStateException("release without acquire");
+      }
+    } while (!USERS.compareAndSet(this, seen, seen - 1));
+    if (seen - 1 == CLOSED) {
       free();
     }
   }

@@ -1,6 +1,7 @@
 package org.batchnorm4j.tensor;
 
 import java.nio.Buffer;
+import org.jspecify.annotations.Nullable;
 
 /**
  * MemorySegments as {@link Memory}. This class is for JDKs that have none; its namesake under
@@ -9,6 +10,11 @@ import java.nio.Buffer;
  */
 final class Segments {
   private Segments() {}
+
+  /** Null: on earlier JDKs no arena ends the memory of buffers. */
+  static Memory.@Nullable Lender lender(Buffer direct) {
+    return null;
+  }
 
   /** 0: without native code, earlier JDKs do not say. */
   static long address(Buffer direct) {

@@ -133,7 +133,8 @@ public final class Tensor implements AutoCloseable {
   /**
    * A view, without a copy, of a buffer, from its position to its limit. Writing to one shows in
    * the other; the buffer's position stays where it is. A direct buffer is kept from the garbage
-   * collector as long as the tensor is.
+   * collector as long as the tensor is. One of an arena ends with that, as {@link #wrapSegment}
+   * says; the file of a mapped one must not be cut off meanwhile, which ends the JVM.
    *
    * <p>A read-only direct buffer makes a tensor that can only be read: as an output it is refused.
    * Tensors on the heap are read and written by everything in Java; of the native kernels only
@@ -785,7 +786,7 @@ public final class Tensor implements AutoCloseable {
 
   /** Whether the memory can only be read. */
   public boolean isReadOnly() {
-    return memory.elements().isReadOnly();
+    return memory.isReadOnly();
   }
 
   private long place() {
@@ -892,6 +893,20 @@ public final class Tensor implements AutoCloseable {
   /** Whether the tensor, or the one it is a view of, is closed. */
   public boolean isClosed() {
     return memory.isClosed();
+  }
+
+  /**
+   * Throws what a use of the tensor by this thread would.
+   *
+   * @throws IllegalStateException if it is closed, or lies in an arena that is for another thread
+   */
+  public void checkUsable() {
+    memory.checkUsable();
+  }
+
+  /** Whether only the calling thread may use the memory: it is of a confined arena. */
+  public boolean isConfined() {
+    return memory.isConfined();
   }
 
   /** Gives the memory back. Idempotent; does nothing on a view. */

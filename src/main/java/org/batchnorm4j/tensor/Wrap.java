@@ -1,5 +1,6 @@
 package org.batchnorm4j.tensor;
 
+import java.math.BigInteger;
 import java.nio.Buffer;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
@@ -84,6 +85,11 @@ final class Wrap {
     }
 
     @Override
+    public boolean isConfined() {
+      return false;
+    }
+
+    @Override
     public boolean isAddressable() {
       return true;
     }
@@ -96,7 +102,9 @@ final class Wrap {
   // ---------------------------------------------------------------------------------------- checks
 
   static void checkSize(String name, long bytes, DType dtype, Shape shape) {
-    if (bytes != shape.size() * dtype.bytes()) {
+    BigInteger needed =
+        BigInteger.valueOf(shape.size()).multiply(BigInteger.valueOf(dtype.bytes()));
+    if (!needed.equals(BigInteger.valueOf(bytes))) {
       throw new IllegalArgumentException(
           "the "
               + name
@@ -107,7 +115,7 @@ final class Wrap {
               + " in "
               + dtype
               + " needs "
-              + shape.size() * dtype.bytes());
+              + needed);
     }
   }
 

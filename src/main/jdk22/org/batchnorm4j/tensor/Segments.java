@@ -37,6 +37,14 @@ final class Segments {
     return Memory.wrap(elements, segment.address(), new Lent(segment));
   }
 
+  /** Who may end a direct buffer's memory: the arena it came from; null if from none. */
+  static Memory.Lender lender(Buffer direct) {
+    MemorySegment segment = MemorySegment.ofBuffer(direct);
+    // Only the views of an arena's buffer have one scope; of others each has its own.
+    boolean ofArena = segment.scope().equals(MemorySegment.ofBuffer(direct.duplicate()).scope());
+    return ofArena ? new Lent(segment) : null;
+  }
+
   /** Where a direct buffer's first element lies. */
   static long address(Buffer direct) {
     return MemorySegment.ofBuffer(direct).address();
@@ -85,11 +93,15 @@ final class Segments {
       return !segment.scope().isAlive();
     }
 
+    @Override
+    public boolean isConfined() {
+      return segment.isAccessibleBy(Thread.currentThread()) && !segment.isAccessibleBy(ANOTHER);
+    }
+
     /** Only where nobody else can close the arena meanwhile. */
     @Override
     public boolean isAddressable() {
-      return segment.scope().equals(Arena.global().scope())
-          || segment.isAccessibleBy(Thread.currentThread()) && !segment.isAccessibleBy(ANOTHER);
+      return segment.scope().equals(Arena.global().scope()) || isConfined();
     }
   }
 }

@@ -321,4 +321,19 @@ class HeapInferenceTest {
     HeapInference ofDoubles = Backends.nativeBackend().onHeap(doubles, wide, wide, null, null, 1);
     assertThrows(IllegalArgumentException.class, () -> ofDoubles.run(1, x, 0, x, 0));
   }
+
+  @Test
+  void parametersOnTheHeapAreRefused() {
+    Problem problem = new Problem(1, 4, 1, Layout.NSC, DType.F32, Activation.NONE);
+    Tensor channels = Tensor.zeros(4).fill(1);
+    Tensor heap = Tensor.wrap(new float[] {2, 2, 2, 2}, 4);
+    assertThrows(
+        IllegalArgumentException.class,
+        () -> Backends.nativeBackend().onHeap(problem, channels, channels, heap, null, 1));
+    // By tensors Java computes it.
+    Tensor x = Tensor.wrap(new float[] {3, 3, 3, 3}, 1, 4);
+    Tensor y = Tensor.wrap(new float[4], 1, 4);
+    Backends.nativeBackend().inference(problem, x, null, y, channels, channels, heap, null, 0);
+    assertArrayEquals(new float[] {4, 4, 4, 4}, y.toFloatArray());
+  }
 }

@@ -223,6 +223,10 @@ class WrapTest {
     refused(
         "expected a FloatPointer or BytePointer for F32, but got a IntPointer",
         () -> Tensor.wrap(new IntPointer(4), DType.F32, 4));
+    refused(
+        "the FloatPointer has 16 bytes, shape [2305843009213693952, 2] in F32 needs"
+            + " 18446744073709551616",
+        () -> Tensor.wrap(new FloatPointer(4), DType.F32, 1L << 61, 2));
     refused("the FloatPointer is null", () -> Tensor.wrap(new FloatPointer(), DType.F32, 0));
 
     FloatPointer pointer = new FloatPointer(4);

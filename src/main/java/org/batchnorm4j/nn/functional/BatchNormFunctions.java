@@ -323,6 +323,7 @@ public final class BatchNormFunctions {
     if (t.isClosed()) {
       throw new IllegalStateException(name + " is closed; its memory has been given back");
     }
+    t.checkUsable();
   }
 
   /** Checks the running statistics that a training forward updates, or does without. */
