@@ -435,19 +435,20 @@ abstract sealed class Conv extends Layer permits Conv1d, Conv2d {
     final int inputColumn;
 
     Window(Geometry g, Block b, int i, int j) {
-      int rowShift = i * dilation.height() - padding.height();
-      int columnShift = j * dilation.width() - padding.width();
+      // As longs: no stride, padding or dilation is too large.
+      long rowShift = (long) i * dilation.height() - padding.height();
+      long columnShift = (long) j * dilation.width() - padding.width();
       up = first(b.row, b.rowEnd, -rowShift, stride.height());
       down = first(up, b.rowEnd, g.height - rowShift, stride.height());
       left = first(b.column, b.columnEnd, -columnShift, stride.width());
       right = first(left, b.columnEnd, g.width - columnShift, stride.width());
-      inputRow = up * stride.height() + rowShift;
-      inputColumn = left * stride.width() + columnShift;
+      inputRow = (int) (up * (long) stride.height() + rowShift);
+      inputColumn = (int) (left * (long) stride.width() + columnShift);
     }
 
     /** The first position between the two whose input position is not below the limit. */
-    private int first(int from, int to, int limit, int step) {
-      return Math.max(from, Math.min(to, -Math.floorDiv(-limit, step)));
+    private int first(int from, int to, long limit, int step) {
+      return (int) Math.max(from, Math.min(to, -Math.floorDiv(-limit, step)));
     }
 
     boolean isEmpty() {
@@ -576,26 +577,33 @@ abstract sealed class Conv extends Layer permits Conv1d, Conv2d {
     private float[] input = new float[0];
     private float[] line = new float[0];
 
+    private static int within(int size, long position) {
+      return (int) Math.max(0, Math.min(size, position));
+    }
+
     /** The matrix of a block: row (c, i, j) holds what element (i, j) of the kernel meets. */
     Tensor gather(Geometry g, Block b, Tensor x, int sample, int group) {
       int size = b.size();
       long from = (long) (sample * inChannels + group * groupIn) * g.plane;
       // The rows of the input that the block needs; of long rows, the part.
-      int top = Math.max(0, b.row * stride.height() - padding.height());
-      int reach = (kernel.height() - 1) * dilation.height() - padding.height();
-      int bottom = Math.min(g.height, (b.rowEnd - 1) * stride.height() + reach + 1);
+      int top = within(g.height, b.row * (long) stride.height() - padding.height());
+      long reach = (kernel.height() - 1L) * dilation.height() - padding.height();
+      int bottom = within(g.height, (b.rowEnd - 1L) * stride.height() + reach + 1);
       int rows = Math.max(0, bottom - top);
       int left = 0;
       int right = g.width;
       if (g.blocksPerRow > 1) {
-        left = Math.max(0, b.column * stride.width() - padding.width());
-        reach = (kernel.width() - 1) * dilation.width() - padding.width();
-        right = Math.min(g.width, (b.columnEnd - 1) * stride.width() + reach + 1);
+        left = within(g.width, b.column * (long) stride.width() - padding.width());
+        reach = (kernel.width() - 1L) * dilation.width() - padding.width();
+        right = within(g.width, (b.columnEnd - 1L) * stride.width() + reach + 1);
       }
       int width = Math.max(0, right - left);
       input = atLeast(input, groupIn * rows * width);
       for (int c = 0; c < groupIn; c++) {
         long first = from + (long) c * g.plane + (long) top * g.width + left;
+        if (rows == 0 || width == 0) {
+          continue; // a block of padding alone, which may lie behind the end
+        }
         if (width == g.width) {
           x.read(x.offset() + first, input, c * rows * width, rows * width);
         } else {

@@ -1,5 +1,6 @@
 package org.batchnorm4j.nn;
 
+import org.batchnorm4j.backend.InUse;
 import org.batchnorm4j.tensor.Tensor;
 import org.jspecify.annotations.Nullable;
 
@@ -62,12 +63,14 @@ public final class CrossEntropyLoss implements AutoCloseable {
           "prediction is this CrossEntropyLoss's own gradient, which the call would overwrite; copy"
               + " it first");
     }
-    Tensor g = slot.like(prediction);
-    gradient = g;
+    Tensor g = slot.propose(prediction);
     float[] row = new float[classes];
     double[] exponentials = new double[classes];
     double loss = 0;
-    prediction.acquire();
+    Tensor[] used = {prediction, g};
+    InUse.acquire(used);
+    slot.adopt();
+    gradient = g;
     try {
       for (int i = 0; i < samples; i++) {
         long at = (long) i * classes;
@@ -76,7 +79,7 @@ public final class CrossEntropyLoss implements AutoCloseable {
         g.write(g.offset() + at, row, 0, classes);
       }
     } finally {
-      prediction.release();
+      InUse.release(used);
     }
     return loss / samples;
   }

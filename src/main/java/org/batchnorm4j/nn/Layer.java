@@ -67,9 +67,10 @@ abstract class Layer extends Module {
     Tensor y = x;
     if (!isIdentity()) {
       MemoryFormat format = isElementwise() ? x.format() : MemoryFormat.CHANNELS_FIRST;
-      y = output.get(DType.F32, format, shape);
+      y = output.propose(DType.F32, format, shape);
       Tensor[] used = withParameters(x, y);
       InUse.acquire(used);
+      output.adopt();
       try {
         compute(x, y);
       } finally {
@@ -107,9 +108,10 @@ abstract class Layer extends Module {
       return dy;
     }
     checkNotOwn("dy", dy);
-    Tensor dx = gradient.like(x);
+    Tensor dx = gradient.propose(x);
     Tensor[] used = withParameters(x, dy, dx);
     InUse.acquire(used);
+    gradient.adopt();
     try {
       differentiate(x, dy, dx);
     } finally {
@@ -171,10 +173,26 @@ abstract class Layer extends Module {
       throw new IllegalStateException("this " + name() + " is closed");
     }
     checkFloats(name(), argument, t);
+    checkShared(name(), argument, t);
+  }
+
+  /** Throws if only the calling thread may use {@code t}: layers compute on several. */
+  static void checkShared(String user, String name, Tensor t) {
+    if (t.isConfined()) {
+      throw new IllegalArgumentException(
+          name
+              + " lies in a MemorySegment that is confined to one thread, but "
+              + user
+              + " may use several: copy it with to(DType.F32), or take a shared arena");
+    }
   }
 
   private void checkNotOwn(String argument, Tensor t) {
-    if (output.overlaps(t) || gradient.overlaps(t)) {
+    boolean own = output.overlaps(t) || gradient.overlaps(t);
+    for (Parameter p : ownParameters().values()) {
+      own |= p.grad().overlaps(t);
+    }
+    if (own) {
       throw new IllegalArgumentException(
           argument
               + " is this "

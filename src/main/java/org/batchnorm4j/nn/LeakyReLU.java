@@ -15,10 +15,10 @@ public final class LeakyReLU extends Elementwise {
   /**
    * With the given slope for negative values.
    *
-   * @throws IllegalArgumentException if the slope is not finite
+   * @throws IllegalArgumentException if the slope is not finite, as a float too
    */
   public LeakyReLU(double negativeSlope) {
-    if (!Double.isFinite(negativeSlope)) {
+    if (!Float.isFinite((float) negativeSlope)) {
       throw new IllegalArgumentException("negativeSlope must be finite, but got " + negativeSlope);
     }
     this.negativeSlope = negativeSlope;

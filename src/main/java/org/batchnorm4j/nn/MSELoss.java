@@ -1,5 +1,6 @@
 package org.batchnorm4j.nn;
 
+import org.batchnorm4j.backend.InUse;
 import org.batchnorm4j.tensor.Tensor;
 import org.jspecify.annotations.Nullable;
 
@@ -45,33 +46,30 @@ public final class MSELoss implements AutoCloseable {
           "prediction or target is this MSELoss's own gradient, which the call would overwrite;"
               + " copy it first");
     }
-    Tensor g = slot.like(prediction);
-    gradient = g;
+    Tensor g = slot.propose(prediction);
     int size = (int) prediction.size();
     double scale = 2.0 / size;
     float[] p = new float[CHUNK];
     float[] t = new float[CHUNK];
     double sum = 0;
-    prediction.acquire();
+    Tensor[] used = {prediction, target, g};
+    InUse.acquire(used);
+    slot.adopt();
+    gradient = g;
     try {
-      target.acquire();
-      try {
-        for (int at = 0; at < size; at += CHUNK) {
-          int n = Math.min(CHUNK, size - at);
-          prediction.read(prediction.offset() + at, p, 0, n);
-          target.read(target.offset() + at, t, 0, n);
-          for (int i = 0; i < n; i++) {
-            double difference = (double) p[i] - t[i];
-            sum += difference * difference;
-            p[i] = (float) (difference * scale);
-          }
-          g.write(g.offset() + at, p, 0, n);
+      for (int at = 0; at < size; at += CHUNK) {
+        int n = Math.min(CHUNK, size - at);
+        prediction.read(prediction.offset() + at, p, 0, n);
+        target.read(target.offset() + at, t, 0, n);
+        for (int i = 0; i < n; i++) {
+          double difference = (double) p[i] - t[i];
+          sum += difference * difference;
+          p[i] = (float) (difference * scale);
         }
-      } finally {
-        target.release();
+        g.write(g.offset() + at, p, 0, n);
       }
     } finally {
-      prediction.release();
+      InUse.release(used);
     }
     return sum / size;
   }

@@ -67,6 +67,16 @@ abstract sealed class MaxPool extends Layer permits MaxPool1d, MaxPool2d {
     }
     Shape y = x;
     for (int i = 2; i < x.rank(); i++) {
+      if (x.dim(i) == 0) {
+        throw new IllegalArgumentException(
+            "x has no elements in dimension "
+                + i
+                + " (shape "
+                + x
+                + "): "
+                + name()
+                + " has nothing to choose from");
+      }
       long padded = x.dim(i) + 2L * padding;
       if (padded < kernel) {
         throw new IllegalArgumentException(

@@ -1,12 +1,17 @@
 package org.batchnorm4j.nn;
 
 import java.util.ArrayList;
+import java.util.Collections;
+import java.util.HashMap;
+import java.util.IdentityHashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import org.batchnorm4j.backend.BatchNormBackend;
 import org.batchnorm4j.tensor.Shape;
 import org.batchnorm4j.tensor.Tensor;
+import org.jspecify.annotations.Nullable;
 
 /**
  * A layer or a network of layers, like {@code torch.nn.Module}.
@@ -171,6 +176,13 @@ public abstract class Module implements AutoCloseable {
     return all;
   }
 
+  /** A module, or one within it, that is the other or within that too; null if there is none. */
+  final @Nullable Module shared(Module other) {
+    Set<Module> others = Collections.newSetFromMap(new IdentityHashMap<>());
+    others.addAll(other.modules());
+    return modules().stream().filter(others::contains).findFirst().orElse(null);
+  }
+
   /** Whether the module is in training mode, as it is when made. */
   public final boolean isTraining() {
     return training;
@@ -251,6 +263,8 @@ public abstract class Module implements AutoCloseable {
           Tensor given = state.get(key);
           if (given != null && !isReadable(given)) {
             errors.append("\n\tclosed tensor for ").append(key).append('.');
+          } else if (given != null && !isReadable(tensor)) {
+            errors.append("\n\tclosed tensor in this module: ").append(key).append('.');
           } else if (given != null && !fits(given.shape(), tensor.shape())) {
             errors
                 .append("\n\tsize mismatch for ")
@@ -267,13 +281,23 @@ public abstract class Module implements AutoCloseable {
       throw new IllegalStateException(
           "Error(s) in loading state_dict for " + getClass().getSimpleName() + ":" + errors);
     }
+    // Of tensors that are written before they are read, as when layers are swapped, copies.
+    Map<String, Tensor> copies = new HashMap<>();
+    state.forEach(
+        (key, given) -> {
+          Tensor target = own.get(key);
+          if (own.values().stream().anyMatch(t -> t != target && t.overlaps(given))) {
+            copies.put(key, Tensor.zerosLike(given).copyFrom(given));
+          }
+        });
     own.forEach(
         (key, tensor) -> {
-          Tensor given = state.get(key);
+          Tensor given = copies.getOrDefault(key, state.get(key));
           if (given != null) {
             tensor.copyFrom(tensor.shape().rank() == 0 ? given.reshape() : given);
           }
         });
+    copies.values().forEach(Tensor::close);
     collect("", (prefix, m) -> m.buffersLoaded());
     return new IncompatibleKeys(List.copyOf(missing), List.copyOf(unexpected));
   }
@@ -281,12 +305,11 @@ public abstract class Module implements AutoCloseable {
   /** Whether it is neither closed nor in an arena that is for another thread. */
   private static boolean isReadable(Tensor t) {
     try {
-      t.acquire();
+      t.checkUsable();
+      return true;
     } catch (IllegalStateException e) {
       return false;
     }
-    t.release();
-    return true;
   }
 
   private static boolean fits(Shape given, Shape own) {

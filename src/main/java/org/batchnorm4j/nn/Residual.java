@@ -55,6 +55,13 @@ public final class Residual extends Module {
           "body and shortcut are the same module; it keeps the input of one forward, so make"
               + " another one");
     }
+    Module shared = shortcut == null ? null : shortcut.shared(body);
+    if (shared != null) {
+      throw new IllegalArgumentException(
+          "body and shortcut share the module "
+              + shared
+              + "; it keeps the input of one forward, so make another one");
+    }
     this.body = body;
     this.shortcut = shortcut;
     this.activation = activation;
@@ -113,6 +120,7 @@ public final class Residual extends Module {
   @Override
   public Tensor forward(Tensor x) {
     Layer.checkFloats("Residual", "x", x);
+    Layer.checkShared("Residual", "x", x);
     if (output.overlaps(x) || lastY != null && !lastY.isClosed() && lastY.overlaps(x)) {
       throw new IllegalArgumentException(
           "x is this Residual's own output, which the call would overwrite; copy it first");
@@ -168,6 +176,7 @@ public final class Residual extends Module {
           "Residual.backward needs the input of a forward: call forward first");
     }
     Layer.checkFloats("Residual", "dy", dy);
+    Layer.checkShared("Residual", "dy", dy);
     Layer.checkGradient("Residual", dy, y);
     if (masked.overlaps(dy) || gradient.overlaps(dy)) {
       throw new IllegalArgumentException(
@@ -189,9 +198,10 @@ public final class Residual extends Module {
   }
 
   private Tensor sum(Tensor a, Tensor b, @Nullable Elementwise function, Slot slot) {
-    Tensor out = slot.like(a);
+    Tensor out = slot.propose(a);
     Tensor[] used = {a, b, out};
     InUse.acquire(used);
+    slot.adopt();
     try {
       chunks.forEach(
           out.size(),
@@ -214,9 +224,10 @@ public final class Residual extends Module {
 
   /** The gradient of the sum. Both functions can be differentiated by their output as well. */
   private Tensor mask(Tensor dy, Tensor y, Elementwise function) {
-    Tensor out = masked.like(y);
+    Tensor out = masked.propose(y);
     Tensor[] used = {dy, y, out};
     InUse.acquire(used);
+    masked.adopt();
     try {
       chunks.forEach(
           out.size(),

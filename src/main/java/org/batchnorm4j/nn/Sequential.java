@@ -41,9 +41,10 @@ public final class Sequential extends Module {
    * Appends a layer.
    *
    * @param name what {@link #namedParameters} calls it
-   * @param layer the layer, which must not occur twice: it keeps the input of one forward
+   * @param layer the layer, which must not occur twice, at whatever depth: it keeps the input of
+   *     one forward
    * @throws IllegalArgumentException if the name is empty, contains a dot or is taken, or the layer
-   *     is already here
+   *     or one within it is already here
    */
   public Sequential add(String name, Module layer) {
     if (name.isEmpty() || name.contains(".")) {
@@ -53,15 +54,20 @@ public final class Sequential extends Module {
     if (layers.containsKey(name)) {
       throw new IllegalArgumentException("there is already a layer called \"" + name + "\"");
     }
+    Module shared = layer.shared(this);
     for (Map.Entry<String, Module> e : layers.entrySet()) {
-      if (e.getValue() == layer) {
+      if (shared != null && e.getValue().modules().contains(shared)) {
         throw new IllegalArgumentException(
             "the layer "
-                + layer
+                + shared
                 + " is already here, as \""
                 + e.getKey()
-                + "\"; it keeps the input of one forward, so make another one");
+                + (e.getValue() == shared ? "\"" : "\" or within it")
+                + "; it keeps the input of one forward, so make another one");
       }
+    }
+    if (shared != null) {
+      throw new IllegalArgumentException("a Sequential cannot be a layer of itself");
     }
     layers.put(name, layer);
     differentiable = false;

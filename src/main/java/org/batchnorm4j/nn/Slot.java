@@ -24,8 +24,8 @@ final class Slot implements AutoCloseable {
     }
     Tensor held = memory;
     if (held == null || held.dtype() != dtype || held.size() < shape.size()) {
-      close();
       held = Tensor.zeros(dtype, shape.size());
+      close(); // not before there is another one
       memory = held;
     }
     current = held.view(format, shape);

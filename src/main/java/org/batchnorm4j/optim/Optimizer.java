@@ -31,6 +31,20 @@ public abstract sealed class Optimizer permits SGD, Moments {
         throw new IllegalArgumentException(
             "parameters[" + i + "] must be contiguous and F32 or F64, but is " + value);
       }
+      if (value.isReadOnly() || parameters.get(i).grad().isReadOnly()) {
+        throw new IllegalArgumentException(
+            "parameters[" + i + "] wraps memory that is read-only; it must be writable");
+      }
+      for (int j = 0; j < i; j++) {
+        if (value.overlaps(parameters.get(j).value())) {
+          throw new IllegalArgumentException(
+              "parameters["
+                  + i
+                  + "] is parameters["
+                  + j
+                  + "] again, or shares its memory: a step would move it twice");
+        }
+      }
     }
     this.parameters = List.copyOf(parameters);
     learningRate(learningRate);
@@ -66,6 +80,8 @@ public abstract sealed class Optimizer permits SGD, Moments {
       if (p.value().isClosed() || p.grad().isClosed()) {
         throw new IllegalStateException("parameters[" + i + "] is closed");
       }
+      p.value().checkUsable();
+      p.grad().checkUsable();
     }
   }
 

@@ -150,8 +150,9 @@ public final class ChannelStatistics {
    */
   public double[] variance(boolean unbiased) {
     double[] variance = m2.clone();
+    int least = unbiased ? 2 : 1;
     for (int c = 0; c < variance.length; c++) {
-      variance[c] /= unbiased ? count - 1 : count;
+      variance[c] = count < least ? Double.NaN : variance[c] / (unbiased ? count - 1 : count);
     }
     return variance;
   }
@@ -244,6 +245,7 @@ public final class ChannelStatistics {
     if (t.isClosed()) {
       throw new IllegalStateException(name + " is closed; its memory has been given back");
     }
+    t.checkUsable();
     if (t.size() != mean.length) {
       throw new IllegalArgumentException(
           name + " should contain " + mean.length + " elements not " + t.size());

@@ -1,6 +1,7 @@
 package org.batchnorm4j.nn;
 
 import static org.batchnorm4j.nn.ConvOptions.kernel;
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 
@@ -183,5 +184,33 @@ class ConvTest {
 
   private static void assertMessage(String expected, Runnable call) {
     assertEquals(expected, assertThrows(IllegalArgumentException.class, call::run).getMessage());
+  }
+
+  /** Blocks that lie in the padding alone, behind the last channel; and no int overflows. */
+  @Test
+  void largePaddingAndStride() {
+    try (Conv2d conv = new Conv2d(512, 8, kernel(3).padding(5).bias(false));
+        Conv2d inner = new Conv2d(512, 8, kernel(3).padding(2).bias(false))) {
+      inner.loadStateDict(conv.stateDict());
+      Tensor x = PyTorch.random(1, 1, 512, 4, 4);
+      Tensor y = conv.forward(x);
+      Tensor expected = inner.forward(x);
+      for (int c = 0; c < 8; c++) {
+        for (int i = 0; i < 12; i++) {
+          for (int j = 0; j < 12; j++) {
+            boolean outside = Math.min(i, j) < 3 || Math.max(i, j) > 8;
+            double value = outside ? 0 : expected.get(0, c, i - 3, j - 3);
+            assertEquals(value, y.get(0, c, i, j), 1e-4);
+          }
+        }
+      }
+    }
+    int most = Integer.MAX_VALUE;
+    try (Conv1d conv = new Conv1d(1, 1, kernel(1).padding(most).stride(most).bias(false))) {
+      conv.parameters().get(0).value().fill(1);
+      assertArrayEquals(
+          new float[] {0, 5, 0},
+          conv.forward(Tensor.of(new float[] {5, 6, 7, 8}, 1, 1, 4)).toFloatArray());
+    }
   }
 }

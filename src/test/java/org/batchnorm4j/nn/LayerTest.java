@@ -195,4 +195,33 @@ class LayerTest {
       assertSame(y, relu.forward(PyTorch.random(2, 2, 3)));
     }
   }
+
+  /** What the caller holds stays open when the next forward throws. */
+  @Test
+  void aForwardThatThrowsLeavesTheLastOutput() {
+    try (Linear linear = new Linear(1, 4096)) {
+      Tensor y = linear.forward(PyTorch.random(1, 2, 1));
+      float[] before = y.toFloatArray();
+      Tensor large = Tensor.zeros(1 << 18, 1);
+      assertThrows(IllegalArgumentException.class, () -> linear.forward(large));
+      assertArrayEquals(before, y.toFloatArray());
+      linear.bias().close();
+      assertThrows(IllegalStateException.class, () -> linear.forward(Tensor.zeros(64, 1)));
+      assertArrayEquals(before, y.toFloatArray());
+    }
+  }
+
+  @Test
+  void aGradientOfItsOwnIsNoInput() {
+    try (Linear linear = new Linear(2, 2)) {
+      linear.forward(PyTorch.random(1, 2, 2));
+      assertEquals(
+          "dy is this Linear's own output or gradient, which the call would overwrite; copy it"
+              + " first",
+          assertThrows(
+                  IllegalArgumentException.class,
+                  () -> linear.backward(linear.parameters().get(0).grad()))
+              .getMessage());
+    }
+  }
 }

@@ -151,4 +151,27 @@ class LossTest {
   private static void assertMessage(String expected, Runnable call) {
     assertEquals(expected, assertThrows(IllegalArgumentException.class, call::run).getMessage());
   }
+
+  /** Closed by another thread in the midst of a forward: it ends with what it has. */
+  @Test
+  void closedDuringAForward() throws InterruptedException {
+    Tensor p = Tensor.zeros(1 << 10, 1 << 10);
+    int[] targets = new int[1 << 10];
+    for (int i = 0; i < 20; i++) {
+      MSELoss mse = new MSELoss();
+      CrossEntropyLoss entropy = new CrossEntropyLoss();
+      Thread other =
+          new Thread(
+              () -> {
+                mse.forward(p, p);
+                entropy.forward(p, targets);
+              });
+      other.start();
+      Thread.sleep(i / 2);
+      mse.close();
+      entropy.close();
+      other.join();
+    }
+    assertEquals(0, p.get(0, 0));
+  }
 }

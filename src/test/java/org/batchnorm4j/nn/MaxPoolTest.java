@@ -121,6 +121,12 @@ class MaxPoolTest {
     assertMessage(
         "padding must be at most half of kernel, but got padding 2 and kernel 3",
         () -> new MaxPool1d(3, 1, 2));
+    try (MaxPool1d pool = new MaxPool1d(2, 1, 1)) {
+      pool.forward(PyTorch.random(1, 1, 1, 4));
+      assertMessage(
+          "x has no elements in dimension 2 (shape [1, 1, 0]): MaxPool1d has nothing to choose from",
+          () -> pool.forward(Tensor.zeros(1, 1, 0)));
+    }
     assertMessage("kernel must be at least 1, but got 0", () -> new MaxPool1d(0));
     assertMessage("stride must be at least 1, but got 0", () -> new MaxPool2d(2, 0));
   }

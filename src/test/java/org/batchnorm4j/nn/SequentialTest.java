@@ -17,6 +17,7 @@ import org.batchnorm4j.backend.Backends;
 import org.batchnorm4j.tensor.Shape;
 import org.batchnorm4j.tensor.Tensor;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.function.Executable;
 
 class SequentialTest {
 
@@ -214,5 +215,60 @@ class SequentialTest {
 
   private static void assertMessage(String expected, Runnable call) {
     assertEquals(expected, assertThrows(IllegalArgumentException.class, call::run).getMessage());
+  }
+
+  /** A layer keeps the input of one forward, at whatever depth it is. */
+  @Test
+  void aLayerIsThereOnce() {
+    try (Linear linear = new Linear(2, 2);
+        Sequential net = new Sequential(linear, new ReLU());
+        Sequential inner = new Sequential(linear);
+        Sequential other = new Sequential(new ReLU(), linear)) {
+      String end = "; it keeps the input of one forward, so make another one";
+      refused("the layer " + linear + " is already here, as \"0\"" + end, () -> net.add(inner));
+      Sequential outer = new Sequential(net);
+      refused(
+          "the layer " + linear + " is already here, as \"0\" or within it" + end,
+          () -> outer.add(linear));
+      refused("a Sequential cannot be a layer of itself", () -> net.add(net));
+      refused(
+          "body and shortcut share the module " + linear + end,
+          () -> new Residual(inner, other, Activation.NONE));
+    }
+  }
+
+  private static void refused(String message, Executable call) {
+    assertEquals(message, assertThrows(IllegalArgumentException.class, call).getMessage());
+  }
+
+  /** The live tensors of a network, the layers' names exchanged. */
+  @Test
+  void layersAreSwappedByTheirOwnTensors() {
+    try (Sequential net = new Sequential(new Linear(2, 2), new Linear(2, 2))) {
+      Map<String, Tensor> own = net.stateDict();
+      Map<String, float[]> before = new LinkedHashMap<>();
+      own.forEach((key, tensor) -> before.put(key, tensor.toFloatArray()));
+      Map<String, Tensor> swapped = new LinkedHashMap<>();
+      own.forEach(
+          (key, tensor) ->
+              swapped.put((key.startsWith("0") ? "1" : "0") + key.substring(1), tensor));
+      net.loadStateDict(swapped);
+      net.stateDict()
+          .forEach(
+              (key, tensor) ->
+                  assertArrayEquals(
+                      before.get((key.startsWith("0") ? "1" : "0") + key.substring(1)),
+                      tensor.toFloatArray(),
+                      key));
+      ((Linear) net.get(1)).bias().close();
+      Tensor weight = net.stateDict().get("0.weight");
+      float[] values = weight.toFloatArray();
+      Map<String, Tensor> given = new LinkedHashMap<>();
+      for (String key : own.keySet()) {
+        given.put(key, Tensor.zerosLike(own.get(key)));
+      }
+      assertThrows(IllegalStateException.class, () -> net.loadStateDict(given));
+      assertArrayEquals(values, weight.toFloatArray());
+    }
   }
 }

@@ -4,6 +4,8 @@ import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
 import java.util.List;
 import org.batchnorm4j.nn.Parameter;
 import org.batchnorm4j.nn.PyTorch;
@@ -207,5 +209,23 @@ class OptimizerTest {
             Tensor.zeros(DType.F32, MemoryFormat.CHANNELS_LAST, matrix.shape()))) {
       assertThrows(IllegalArgumentException.class, () -> new Parameter(matrix, grad));
     }
+  }
+
+  @Test
+  void parametersThatAStepCannotMoveOrMovesTwice() {
+    Parameter p = Parameter.of(Tensor.zeros(4));
+    assertMessage(
+        "parameters[1] is parameters[0] again, or shares its memory: a step would move it twice",
+        () -> new SGD(List.of(p, p), 0.1));
+    Tensor readOnly =
+        Tensor.wrap(
+            ByteBuffer.allocateDirect(16)
+                .asReadOnlyBuffer()
+                .order(ByteOrder.nativeOrder())
+                .asFloatBuffer(),
+            4);
+    assertMessage(
+        "parameters[1] wraps memory that is read-only; it must be writable",
+        () -> new SGD(List.of(p, Parameter.of(readOnly)), 0.1));
   }
 }

@@ -201,6 +201,15 @@ class ChannelStatisticsTest {
   }
 
   @Test
+  void variancesOfTooFewValuesAreNaN() {
+    assertArrayEquals(new double[] {Double.NaN}, new ChannelStatistics(1).variance(true));
+    assertArrayEquals(new double[] {Double.NaN}, new ChannelStatistics(1).variance(false));
+    ChannelStatistics one = ChannelStatistics.of(Tensor.of(new float[] {3}, 1, 1));
+    assertArrayEquals(new double[] {Double.NaN}, one.variance(true));
+    assertArrayEquals(new double[] {0}, one.variance(false));
+  }
+
+  @Test
   void mergesWithItself() {
     Tensor x = Tensor.of(new float[] {1, 4}, 2, 1);
     ChannelStatistics statistics = ChannelStatistics.of(x);
