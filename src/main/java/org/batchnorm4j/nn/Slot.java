@@ -18,18 +18,9 @@ final class Slot implements AutoCloseable {
 
   /** The slot's tensor in this shape. Its values are whatever they were. */
   Tensor get(DType dtype, MemoryFormat format, Shape shape) {
-    Tensor last = current;
-    if (last != null && matches(last, dtype, format, shape)) {
-      return last;
-    }
-    Tensor held = memory;
-    if (held == null || held.dtype() != dtype || held.size() < shape.size()) {
-      held = Tensor.zeros(dtype, shape.size());
-      close(); // not before there is another one
-      memory = held;
-    }
-    current = held.view(format, shape);
-    return current;
+    Tensor t = propose(dtype, format, shape);
+    adopt();
+    return t;
   }
 
   /** A tensor like {@code other}. */
