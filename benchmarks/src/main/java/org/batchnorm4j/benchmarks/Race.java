@@ -21,7 +21,8 @@ import org.jspecify.annotations.Nullable;
  * Measures a cell: all contenders and the yardsticks take turns in one process, in another order
  * every round, so that a drift of the machine hits all alike. Before each turn the threads that the
  * last one left spinning are waited for, and a few runs wake the contender's own. All get the same
- * time; who is slow has fewer rounds, evenly among the others'.
+ * time; who is slow has fewer rounds, evenly among the others', but {@link Results#ENOUGH_ROUNDS}
+ * unless that takes too long.
  */
 final class Race {
   private static final double SLICE_SECONDS = 1e-3;
@@ -32,6 +33,12 @@ final class Race {
   private static final double BETWEEN_SECONDS = 1e-3;
 
   private static final double MAX_WAKE_SECONDS = 0.05;
+
+  /**
+   * Who needs longer than this for enough rounds has as many as fit its share, and at least one:
+   * ND4J takes seconds for a run on 100 MB, and more on a slow machine.
+   */
+  private static final double SLOW_SECONDS = 2;
 
   /** So many more cores than allowed are still noise. */
   private static final double CORES_TOLERANCE = 0.35;
@@ -56,6 +63,7 @@ final class Race {
     int next;
     int wakes;
     double once;
+    int least;
     int planned;
     int rounds;
     final double[] seconds = new double[MAX_ROUNDS];
@@ -149,7 +157,7 @@ final class Race {
                     Work.of(
                         other,
                         other.dtype() == cell.dtype() ? own.sets : operands(other, allocated)));
-        Results.@Nullable Row refused = enter(peer, cell, work, limit, share, runners);
+        Results.@Nullable Row refused = enter(peer, cell, work, limit, runners);
         if (refused != null) {
           rows.add(refused);
         }
@@ -231,7 +239,7 @@ final class Race {
 
   /** Prepares a contender and checks its values; the row says why it is not in the race. */
   private Results.@Nullable Row enter(
-      Peer peer, Cell cell, Work work, Limit limit, double share, List<Runner> runners) {
+      Peer peer, Cell cell, Work work, Limit limit, List<Runner> runners) {
     List<Peer.Task> tasks = List.of();
     String status;
     String message;
@@ -243,13 +251,11 @@ final class Race {
       Runner runner = new Runner(peer.name(), tasks);
       work.exact.poison();
       calmDown();
-      runner.time(1);
+      runner.run(1);
       tasks.get(0).publish();
       String complaint = work.exact.complaint();
       if (complaint == null) {
-        if (runner.seconds[0] * tasks.get(0).calls() < 2 * share) {
-          runner.rounds = 0;
-        }
+        // Cold, and before any compiler saw it: a check, and no result.
         runners.add(runner);
         return null;
       }
@@ -263,10 +269,8 @@ final class Race {
     return row(cell, limit, peer.name(), status, message, null, 0);
   }
 
-  /** Whose first run already took twice its time is through: that run is its result. */
   private void race(List<Runner> runners, long deadline, double warmupSeconds) {
     List<Runner> order = new ArrayList<>(runners);
-    order.removeIf(r -> r.rounds > 0);
     for (Runner r : order) {
       calibrate(r, warmupSeconds);
     }
@@ -276,7 +280,8 @@ final class Race {
       // Caches and threads of the last one matter to whoever is quick.
       r.wakes = r.once > MAX_WAKE_SECONDS ? 0 : Math.max(1, r.repeats / 8);
       double slice = r.once * (r.repeats + r.wakes) + BETWEEN_SECONDS;
-      r.planned = (int) Math.max(1, Math.min(MAX_ROUNDS, left / order.size() / slice));
+      r.least = isSlow(r.once) ? 1 : Results.ENOUGH_ROUNDS;
+      r.planned = (int) Math.max(r.least, Math.min(MAX_ROUNDS, left / order.size() / slice));
       most = Math.max(most, r.planned);
     }
     for (int round = 0; round < most; round++) {
@@ -284,16 +289,17 @@ final class Race {
       shuffle(order);
       for (Runner r : order) {
         boolean due = (long) (round + 1) * r.planned / most > (long) round * r.planned / most;
-        if (late ? r.rounds == 0 : due) {
+        if (late ? r.rounds < r.least : due) {
           calmDown();
           r.run(r.wakes);
           r.time(r.repeats);
         }
       }
-      if (late) {
-        return;
-      }
     }
+  }
+
+  private static boolean isSlow(double onceSeconds) {
+    return onceSeconds * Results.ENOUGH_ROUNDS > SLOW_SECONDS;
   }
 
   /** Lets the compilers see it, and finds how many runs make a slice. */

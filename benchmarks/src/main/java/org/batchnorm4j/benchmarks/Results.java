@@ -28,6 +28,11 @@ record Results(
     Map<String, String> environment,
     List<Row> rows) {
 
+  /**
+   * Fewer rounds may all have been disturbed: such a time is shown, and nothing compared with it.
+   */
+  static final int ENOUGH_ROUNDS = 3;
+
   /** Status of a row with a time. */
   static final String OK = "ok";
 
@@ -76,6 +81,11 @@ record Results(
 
     boolean isOk() {
       return status.equals(OK);
+    }
+
+    /** Whether its time is good enough to be compared. */
+    boolean isSteady() {
+      return isOk() && rounds >= ENOUGH_ROUNDS;
     }
 
     boolean isYardstick() {

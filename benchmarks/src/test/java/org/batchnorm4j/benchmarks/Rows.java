@@ -85,6 +85,31 @@ final class Rows {
         8);
   }
 
+  /** The same with so many rounds. */
+  static Results.Row rounds(int rounds, Results.Row r) {
+    return new Results.Row(
+        r.group(),
+        r.operation(),
+        r.format(),
+        r.dtype(),
+        r.fusion(),
+        r.shape(),
+        r.elements(),
+        r.buffers(),
+        r.threads(),
+        r.contender(),
+        r.status(),
+        r.message(),
+        r.microseconds(),
+        r.best(),
+        r.low(),
+        r.high(),
+        rounds,
+        r.coresBusy(),
+        r.limit(),
+        r.limitMicroseconds());
+  }
+
   static Results results(Results.Row... rows) {
     return new Results(
         "made-up",
