@@ -30,10 +30,19 @@ record Heat(Results.Row any, Map<String, Results.Row> rows) {
     return any.operation() + fusion + " " + any.format() + " " + any.shape() + dtype + cold;
   }
 
-  /** The median of a contender, or NaN. */
+  /** The median of a contender, or NaN; of however few rounds. */
   double time(String contender) {
     Results.Row row = rows.get(contender);
     return row == null || !row.isOk() ? Double.NaN : row.microseconds();
+  }
+
+  /** The median of a contender, or NaN if it had too few rounds to be compared. */
+  double steadyTime(String contender) {
+    return steadyTime(rows.get(contender));
+  }
+
+  private static double steadyTime(Results.@Nullable Row row) {
+    return row == null || !row.isSteady() ? Double.NaN : row.microseconds();
   }
 
   /** The native backend that users get: the first one. */
@@ -58,7 +67,10 @@ record Heat(Results.Row any, Map<String, Results.Row> rows) {
         .orElse(null);
   }
 
-  /** How many times as fast as the fastest of some; NaN without one. */
+  /**
+   * How many times as fast as the fastest of some; NaN without one, or if it had too few rounds:
+   * the next one is not taken for the fastest.
+   */
   double gainOver(Set<String> names) {
     return gainOver(fastest(row -> names.contains(row.contender())));
   }
@@ -69,13 +81,16 @@ record Heat(Results.Row any, Map<String, Results.Row> rows) {
   }
 
   private double gainOver(Results.@Nullable Row other) {
-    Results.Row ours = ours();
-    return ours == null || other == null ? Double.NaN : other.microseconds() / ours.microseconds();
+    return steadyTime(other) / ourTime();
+  }
+
+  /** The median of native, or NaN if it had too few rounds to be compared. */
+  double ourTime() {
+    return steadyTime(ours());
   }
 
   double gainOverJava() {
-    Results.Row ours = ours();
-    return ours == null ? Double.NaN : time(JAVA) / ours.microseconds();
+    return steadyTime(JAVA) / ourTime();
   }
 
   double ofLimit() {
@@ -107,6 +122,6 @@ record Heat(Results.Row any, Map<String, Results.Row> rows) {
   }
 
   double share(String contender) {
-    return any.limitMicroseconds() / time(contender);
+    return any.limitMicroseconds() / steadyTime(contender);
   }
 }

@@ -29,7 +29,7 @@ final class Readme {
           readme + " has no lines \"" + BEGIN.strip() + "\" and, behind it, \"" + END + "\"");
     }
     String section =
-        "![How many times as fast as the fastest other library native is, one dot for each cell]("
+        "![Speed of the native backend relative to the fastest alternative, one dot for each operation, shape and layout]("
             + PLOT
             + ")\n\n"
             + report.overview();

@@ -37,6 +37,8 @@ final class Svg {
       </style>
       """;
 
+  private static final String DASHED = " stroke-dasharray=\"6 4\"";
+
   private final StringBuilder out = new StringBuilder();
   private final int height;
 
@@ -186,8 +188,8 @@ final class Svg {
       svg.line(left, at, WIDTH - RIGHT, at, "grid");
       svg.text(left - 6, at + 4, "end", "", power(tick));
     }
-    svg.text(
-        left + (WIDTH - left - RIGHT) / 2.0, bottom + 38, "middle", "", yAxis + " over " + xAxis);
+    svg.text(left + (WIDTH - left - RIGHT) / 2.0, bottom + 38, "middle", "", xAxis);
+    svg.text(8, top - 8, "start", "", yAxis);
     if (mark > 0) {
       double at = left + (WIDTH - left - RIGHT) * share(mark, x);
       svg.line(at, top, at, bottom, "one");
@@ -213,8 +215,11 @@ final class Svg {
       }
       svg.out.append(
           String.format(
-              "<polyline class=\"line s%d\" points=\"%s\"/>%n",
-              i % COLORS, points.toString().strip()));
+              "<polyline class=\"line s%d\"%s points=\"%s\"/>%n",
+              i % COLORS,
+              // The colours of the first ones again.
+              i < COLORS ? "" : DASHED,
+              points.toString().strip()));
     }
     return svg.finish();
   }
@@ -229,12 +234,19 @@ final class Svg {
         y += 15;
       }
       out.append(
-          String.format(
-              Locale.ROOT,
-              "<rect x=\"%.1f\" y=\"%d\" width=\"10\" height=\"10\" class=\"f%d\"/>%n",
-              x,
-              y,
-              i % COLORS));
+          i < COLORS
+              ? String.format(
+                  Locale.ROOT,
+                  "<rect x=\"%.1f\" y=\"%d\" width=\"10\" height=\"10\" class=\"f%d\"/>%n",
+                  x,
+                  y,
+                  i)
+              : String.format(
+                  Locale.ROOT,
+                  "<path d=\"M%.1f %dh6m3 0h3\" class=\"line s%d\"/>%n",
+                  x - 1,
+                  y + 5,
+                  i % COLORS));
       text(x + 14, y + 9, "start", "", series.get(i));
       x += 34 + 6.6 * series.get(i).length();
     }

@@ -2,13 +2,13 @@ package org.batchnorm4j.benchmarks;
 
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import java.util.List;
+import java.util.Map;
 import org.junit.jupiter.api.Test;
 
 class GoalsTest {
 
   private static String goals(Results.Row... rows) {
-    return new Report(Rows.results(rows)).markdown(List.of());
+    return new Report(Rows.results(rows)).markdown(Map.of());
   }
 
   @Test
@@ -29,6 +29,19 @@ class GoalsTest {
         text);
     assertTrue(text.contains("| mean \u2265 2.50 | 1.90 | 0.90 |"), text);
     assertTrue(text.contains("| 0.80 | 0.10 x plain Java loop | pass |"), text);
+  }
+
+  @Test
+  void fewRoundsReachNoGoal() {
+    String text =
+        goals(
+            Rows.ok("native AVX2", "32x64x56x56", 1, 10),
+            Rows.ok("libtorch", "32x64x56x56", 1, 40),
+            Rows.ok("native AVX2", "1x64x56x56", 1, 10),
+            Rows.rounds(1, Rows.ok("oneDNN", "1x64x56x56", 1, 15)),
+            Rows.ok("libtorch", "1x64x56x56", 1, 50));
+    assertTrue(text.contains("rival | each \u2265 1.00 | 4.00 | 4.00 |"), text);
+    assertTrue(text.contains("inference nchw 32x64x56x56 | 1 of 1 | pass |"), text);
   }
 
   @Test
