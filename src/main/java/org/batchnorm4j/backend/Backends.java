@@ -8,6 +8,7 @@ import java.util.Set;
 import java.util.function.Supplier;
 import org.batchnorm4j.backend.jni.BatchNormNative;
 import org.batchnorm4j.backend.jni.NativeLibrary;
+import org.bytedeco.javacpp.Loader;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -17,7 +18,8 @@ import org.jspecify.annotations.Nullable;
  *   <li>{@code org.batchnorm4j.backend}: {@code auto} (default: native, or Java where the native
  *       library does not load, said in one log line), {@code native} (or an error), {@code java};
  *   <li>{@code org.batchnorm4j.isa}: {@code auto} (default), {@code avx512}, {@code avx2}, {@code
- *       neon}, {@code scalar}: the most the native kernels may use;
+ *       neon}, {@code scalar}: the most the native kernels may use; one of another architecture is
+ *       refused;
  *   <li>{@code org.batchnorm4j.threads}: the most threads a call may use; default, all cores.
  * </ul>
  */
@@ -117,8 +119,11 @@ public final class Backends {
     System.getLogger(Backends.class.getName())
         .log(
             Level.WARNING,
-            "batchnorm4j runs on its Java backend, because the native library does not load: {0}",
-            reason(NativeLibrary.failure()));
+            "batchnorm4j runs on its Java backend, because the native library does not load: {0}."
+                + " Add batchnorm4j''s jar with the classifier {1} to the class path, or set -D{2}=java",
+            reason(NativeLibrary.failure()),
+            Loader.getPlatform(),
+            NativeLibrary.BACKEND_PROPERTY);
     return javaBackend();
   }
 
@@ -134,6 +139,11 @@ public final class Backends {
           case "scalar" -> Isa.SCALAR;
           default -> throw unknown(ISA_PROPERTY, wanted, "auto, avx512, avx2, neon, scalar");
         };
+    boolean arm = best == Isa.NEON;
+    if (cap != Isa.SCALAR && arm != (cap == Isa.NEON)) {
+      String here = arm ? "auto, neon, scalar" : "auto, avx512, avx2, scalar";
+      throw unknown(ISA_PROPERTY, wanted, here + " on " + System.getProperty("os.arch"));
+    }
     // A cap: of the sets up to it, the best this CPU has.
     return supportedIsas().contains(cap) ? cap : cap.compareTo(best) > 0 ? best : Isa.SCALAR;
   }

@@ -218,8 +218,11 @@ final class Gemm {
       } catch (LinkageError | RuntimeException e) {
         LOG.log(
             Level.WARNING,
-            "Linear and convolutions run in Java, because OpenBLAS does not load: {0}",
-            e.getMessage());
+            "Linear and convolutions run in Java, because OpenBLAS does not load: {0}. Add the jars of"
+                + " org.bytedeco:openblas and org.bytedeco:javacpp with the classifier {1} to the"
+                + " class path",
+            e.getMessage(),
+            Loader.getPlatform());
         return false;
       }
     }

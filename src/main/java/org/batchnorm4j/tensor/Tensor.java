@@ -12,7 +12,8 @@ import org.jspecify.annotations.Nullable;
 /**
  * An n-dimensional array, outside the Java heap unless it wraps one of the caller's: a {@link
  * Shape}, a {@link DType}, a {@link MemoryFormat} and where its data lies. Memory we allocate
- * starts at a multiple of 64 bytes.
+ * starts at a multiple of 64 bytes. Outside the heap a tensor may have at most 2 GiB, less a few
+ * bytes; as an array it may be as long as an array can.
  *
  * <p>Channels first or last, the shape is (N, C, spatial...). In memory, channels first, the values
  * of a sample are contiguous and samples are {@link #pitch} elements apart; channels last, the C
@@ -741,9 +742,12 @@ public final class Tensor implements AutoCloseable {
   }
 
   /**
-   * The elements of a contiguous f32 tensor as a buffer that shares their memory. The memory then
-   * lives as long as any buffer on it, closed or not; unless the tensor wraps a JavaCPP pointer and
-   * someone closes that.
+   * The elements of a contiguous f32 tensor as a buffer that shares their memory, in the order in
+   * which they lie there: channels last, the channels of a position follow each other. The memory
+   * then lives as long as any buffer on it, closed or not; unless the tensor wraps a JavaCPP
+   * pointer and someone closes that.
+   *
+   * @throws IllegalArgumentException if the tensor is not contiguous or not f32
    */
   public FloatBuffer asFloatBuffer() {
     if (dtype != DType.F32 || !isContiguous()) {

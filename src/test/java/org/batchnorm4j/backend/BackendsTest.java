@@ -62,6 +62,9 @@ class BackendsTest {
     assumeTrue(NativeLibrary.isLoaded(), "the native library is switched off");
     Isa best = Collections.max(Backends.supportedIsas());
     for (Isa cap : Isa.values()) {
+      if (isElsewhere(cap)) {
+        continue;
+      }
       Isa used =
           Backends.supportedIsas().contains(cap)
               ? cap
@@ -74,6 +77,26 @@ class BackendsTest {
     }
   }
 
+  @Test
+  void anInstructionSetOfAnotherArchitectureIsRefused() throws Exception {
+    assumeTrue(NativeLibrary.isLoaded(), "the native library is switched off");
+    for (Isa isa : Isa.values()) {
+      if (isElsewhere(isa)) {
+        String option = "-Dorg.batchnorm4j.isa=" + isa.name().toLowerCase(Locale.ROOT);
+        String expected =
+            isa == Isa.NEON ? "auto, avx512, avx2, scalar on " : "auto, neon, scalar on ";
+        for (String line : show(List.of(option), classPath())) {
+          assertTrue(line.contains("org.batchnorm4j.isa must be one of: " + expected), line);
+        }
+      }
+    }
+  }
+
+  private static boolean isElsewhere(Isa isa) {
+    boolean arm = Backends.supportedIsas().contains(Isa.NEON);
+    return isa != Isa.SCALAR && arm != (isa == Isa.NEON);
+  }
+
   /** As on a platform whose classifier jar is missing. */
   @Test
   void withoutTheNativeLibraryJavaTakesOverAndSaysSo() throws Exception {
@@ -81,6 +104,7 @@ class BackendsTest {
     String all = String.join("\n", show(List.of(missing), classPath()));
     assertTrue(all.contains("java backend, because the native library is not used"), all);
     assertTrue(all.contains("batchnorm4j runs on its Java backend, because"), all);
+    assertTrue(all.contains("Add batchnorm4j's jar with the classifier linux-none"), all);
 
     List<String> options = List.of(missing, "-Dorg.batchnorm4j.backend=native");
     all = String.join("\n", show(options, classPath()));
