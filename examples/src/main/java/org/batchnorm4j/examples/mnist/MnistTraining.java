@@ -47,9 +47,8 @@ public final class MnistTraining {
    *
    * @param loss the mean over the steps since the last point
    * @param accuracy percent of {@link #CURVE_IMAGES} test images
-   * @param imagesPerSecond while training
    */
-  public record History(Curve loss, Curve accuracy, double imagesPerSecond) {
+  public record History(Curve loss, Curve accuracy) {
     /** What accuracy is measured on during the training: not all, to keep it short. */
     public static final int CURVE_IMAGES = 2000;
 
@@ -92,10 +91,7 @@ public final class MnistTraining {
         }
       }
     }
-    return new History(
-        losses.curve(name, settings.batch),
-        accuracies.curve(name, settings.batch),
-        progress.imagesPerSecond());
+    return new History(losses.curve(name, settings.batch), accuracies.curve(name, settings.batch));
   }
 
   /** Percent of the first {@code images} images that the network gets right. */
