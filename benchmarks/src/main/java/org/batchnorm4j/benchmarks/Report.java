@@ -231,6 +231,7 @@ record Report(Results results) {
       out.append(" Left out: ").append(without).append(" of ").append(without + compared());
       out.append(" cells, in which native or the fastest peer had fewer than ");
       out.append(Results.ENOUGH_ROUNDS).append(" rounds.");
+      out.append(" The mean against the Java backend is of those in which that had as many too.");
     }
     out.append("\n\n");
     out.append("| threads | ").append(header);

@@ -170,9 +170,9 @@ final class Svg {
 
   private static String plane(
       String title, String xAxis, String yAxis, double mark, List<Curve> curves, boolean joined) {
-    // Room for a second line of names.
-    int top = TOP + 14;
-    int bottom = 474;
+    // Room for a second line of names, and for what the vertical axis is.
+    int top = TOP + 32;
+    int bottom = 492;
     Svg svg = new Svg(bottom + 56, title);
     svg.legend(curves.stream().map(Curve::name).toList());
     double[] x = range(curves, 0);
@@ -189,7 +189,7 @@ final class Svg {
       svg.text(left - 6, at + 4, "end", "", power(tick));
     }
     svg.text(left + (WIDTH - left - RIGHT) / 2.0, bottom + 38, "middle", "", xAxis);
-    svg.text(8, top - 8, "start", "", yAxis);
+    svg.text(16, top - 10, "start", "", yAxis);
     if (mark > 0) {
       double at = left + (WIDTH - left - RIGHT) * share(mark, x);
       svg.line(at, top, at, bottom, "one");
