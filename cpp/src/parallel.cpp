@@ -28,8 +28,6 @@
 namespace bn {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 constexpr int kSpins = 2000;  // some 50 us of waiting awake for the next call, then sleep
 
 // A thread needs some 80 us to wake up on a virtual machine, 30 of which are its caller's. A core
@@ -55,27 +53,28 @@ class Apart {
   // By the thread, before it sleeps for the first time.
   void own() { thread_ = (pid_t)syscall(SYS_gettid); }
 
-  // By the waker, while the thread sleeps.
+  // By the waker, while the thread sleeps: it may be kept from another core still, of a waker whose
+  // call was over before it was awake.
   void keep() {
-    if (kept_) return;  // woken already, and on its way
-    cpu_set_t others;
-    int core = sched_getcpu();
-    if (core < 0 || sched_getaffinity(thread_, sizeof all_, &all_) != 0) return;
-    others = all_;
+    const int core = sched_getcpu();
+    if (core < 0 || core == kept_from_) return;
+    if (kept_from_ < 0 && sched_getaffinity(thread_, sizeof all_, &all_) != 0) return;
+    cpu_set_t others = all_;
     CPU_CLR(core, &others);
-    kept_ = CPU_COUNT(&others) > 0 && sched_setaffinity(thread_, sizeof others, &others) == 0;
+    if (CPU_COUNT(&others) > 0 && sched_setaffinity(thread_, sizeof others, &others) == 0) {
+      kept_from_ = core;
+    }
   }
 
   // By the thread, when it is awake.
   void release() {
-    if (kept_) sched_setaffinity(thread_, sizeof all_, &all_);
-    kept_ = false;
+    if (kept_from_ >= 0 && sched_setaffinity(thread_, sizeof all_, &all_) == 0) kept_from_ = -1;
   }
 
  private:
   pid_t thread_ = 0;
-  cpu_set_t all_;
-  bool kept_ = false;
+  cpu_set_t all_;       // of the thread, while it is kept from a core
+  int kept_from_ = -1;  // the core, -1: none
 };
 #else
 struct Apart {
@@ -143,14 +142,15 @@ class Team {
  public:
   bool lets_sleep(int64_t bytes) {
     if (!asleep_.load(std::memory_order_relaxed)) return false;
-    int64_t now = std::chrono::nanoseconds(Clock::now().time_since_epoch()).count();
-    int64_t rest = now - last_alone_.exchange(now, std::memory_order_relaxed);
-    bool rested = rest > std::chrono::nanoseconds(kRest).count();
+    bool rested = now() - rests_since_.load(std::memory_order_relaxed) > nanoseconds(kRest).count();
     int64_t alone = (rested ? 0 : alone_.load(std::memory_order_relaxed)) + bytes;
     // Kept beyond that: the team on its way has to find a call that wants it.
     alone_.store(alone, std::memory_order_relaxed);
     return alone < kWorthWaking;
   }
+
+  // A call that could have used it is over.
+  void rests() { rests_since_.store(now(), std::memory_order_relaxed); }
 
   // Runs the tasks together with the team, or returns false when it is busy.
   bool run(int threads, int64_t count, Run task, void* context) {
@@ -170,7 +170,14 @@ class Team {
     job_.work(0);
     // A leader that has joined may still be at a task; one that has not will find the job closed.
     state_.fetch_and(~kOpen, std::memory_order_acq_rel);
-    while ((state_.load(std::memory_order_acquire) & kJoined) != 0) pause();
+    // Its core may be wanted by the very thread it waits for.
+    for (int i = 0; (state_.load(std::memory_order_acquire) & kJoined) != 0; i++) {
+      if (i < kSpins) {
+        pause();
+      } else {
+        std::this_thread::yield();
+      }
+    }
     busy_.clear(std::memory_order_release);
     return true;
   }
@@ -178,6 +185,11 @@ class Team {
  private:
   // state_: is the leader inside the job, may it be joined, and the job's number above that.
   static constexpr uint64_t kJoined = 1, kOpen = 2, kNumber = 4;
+
+  using nanoseconds = std::chrono::nanoseconds;
+  static int64_t now() {
+    return nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count();
+  }
 
   bool start() {
     stay_loaded();
@@ -223,7 +235,7 @@ class Team {
   void help(int helpers) {
     if (helpers > tried_) {
       tried_ = helpers;
-      helpers_ = 1 + threads_to_be_had(2 * (helpers - 1)) / 2;
+      helpers_ = std::max(helpers_, 1 + threads_to_be_had(2 * (helpers - 1)) / 2);
     }
     if (helpers == 1 || helpers_ == 1) return job_.work(1);
 #pragma omp parallel num_threads(helpers_)
@@ -257,8 +269,8 @@ class Team {
   std::atomic<uint64_t> state_{0};
   uint64_t number_ = 0;
   std::atomic<bool> asleep_{false};
-  // Bytes of the calls since the last rest that let it sleep, and when the last of them began.
-  std::atomic<int64_t> alone_{0}, last_alone_{0};
+  // Bytes of the calls since the last rest that found it asleep, and when the last call ended.
+  std::atomic<int64_t> alone_{0}, rests_since_{0};
   std::mutex mutex_;
   Apart apart_;  // guarded by mutex_
   std::condition_variable wake_;
@@ -285,7 +297,9 @@ int Caller::enter() {
 }
 
 Caller::~Caller() {
-  if (entered_) callers.fetch_sub(1, std::memory_order_relaxed);
+  if (!entered_) return;
+  callers.fetch_sub(1, std::memory_order_relaxed);
+  team().rests();
 }
 
 bool team_sleeps(int64_t bytes) { return team().lets_sleep(bytes); }

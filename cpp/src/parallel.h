@@ -30,7 +30,8 @@ class Caller {
 };
 
 // Whether a call that goes through so many bytes is better off alone than waking the team, which is
-// asleep: calls after a rest are, until they have together been worth it.
+// asleep: calls after a rest are, until they have together been worth it. A rest is counted from
+// the end of the last Caller.
 bool team_sleeps(int64_t bytes);
 
 // Tasks [0, count), each run once, by at most `threads` workers; run(task, worker) with worker <

@@ -55,25 +55,34 @@ TEST(Parallel, TwoWorkersDoWorkAtTheSameTime) {
 
 TEST(Parallel, TheTeamSleepsUntilCallsAreWorthWakingIt) {
   constexpr int64_t kWorth = 4 << 20;
-  bn::parallel_for(2, 2, [](int64_t, int) {});
-  auto fell_asleep = [] {
-    std::this_thread::sleep_for(std::chrono::milliseconds(3));
-    return bn::team_sleeps(1);
+  auto sleep = [] { std::this_thread::sleep_for(std::chrono::milliseconds(1)); };
+  // A call of no time, or that goes on for a while.
+  auto lets_it_sleep = [&](int64_t bytes, bool goes_on = false) {
+    bn::Caller caller;
+    caller.enter();
+    bool lets = bn::team_sleeps(bytes);
+    if (goes_on) sleep();
+    return lets;
   };
+  bn::parallel_for(2, 2, [](int64_t, int) {});
   int waits = 0;
-  while (!fell_asleep() && waits < 1000) waits++;
+  do sleep();
+  while (!lets_it_sleep(1) && ++waits < 1000);
   ASSERT_LT(waits, 1000);
-  std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  EXPECT_FALSE(bn::team_sleeps(kWorth)) << "one large call is worth it";
-  // Small calls are after a while, if none of them comes after a rest, and go on to be.
-  bool woken = false;
-  for (int chance = 0; chance < 1000 && !woken; chance++) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    EXPECT_TRUE(bn::team_sleeps(kWorth - 2));
-    EXPECT_TRUE(bn::team_sleeps(1));
-    woken = !bn::team_sleeps(1) && !bn::team_sleeps(1);
+  sleep();
+  EXPECT_FALSE(lets_it_sleep(kWorth)) << "one large call is worth it";
+  // Small calls are after a while, if none of them comes after a rest, and go on to be; however
+  // long they take themselves.
+  for (bool goes_on : {false, true}) {
+    bool woken = false;
+    for (int chance = 0; chance < 1000 && !woken; chance++) {
+      sleep();
+      EXPECT_TRUE(lets_it_sleep(kWorth - 2, goes_on));
+      EXPECT_TRUE(lets_it_sleep(1, goes_on));
+      woken = !lets_it_sleep(1, goes_on) && !lets_it_sleep(1, goes_on);
+    }
+    EXPECT_TRUE(woken);
   }
-  EXPECT_TRUE(woken);
 }
 
 #if defined(__linux__)
@@ -145,6 +154,45 @@ TEST(Parallel, TheTeamWakesApartFromItsCaller) {
     beside += teams == callers;
     ASSERT_TRUE(everywhere) << "the team may no longer run on all cores";
   }
+  ASSERT_GE(joined, 1);
+  EXPECT_LE(beside, joined / 2) << "of " << joined;
+}
+
+TEST(Parallel, TheTeamWakesApartFromWhicheverCallerFindsItAwake) {
+  cpu_set_t mine;
+  ASSERT_EQ(0, sched_getaffinity(0, sizeof mine, &mine));
+  if (CPU_COUNT(&mine) < 2) GTEST_SKIP() << "needs two cores";
+  auto pin = [](int core) {
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(core, &one);
+    return sched_setaffinity(0, sizeof one, &one) == 0;
+  };
+  bn::parallel_for(2, 2, [](int64_t, int) {});  // a leader that may run on all cores
+  std::vector<int> cores;
+  for (int core = 0; core < CPU_SETSIZE && cores.size() < 2; core++) {
+    if (CPU_ISSET(core, &mine)) cores.push_back(core);
+  }
+  int joined = 0, beside = 0;
+  for (int rest = 0; rest < 200 && joined < 20; rest++) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(3));  // the team is asleep by then
+    // Over before the team is awake.
+    ASSERT_TRUE(pin(cores[0]));
+    bn::parallel_for(2, 2, [](int64_t, int) {});
+    std::this_thread::sleep_for(std::chrono::milliseconds(3));
+    ASSERT_TRUE(pin(cores[1]));
+    std::atomic<int> teams{-1};
+    bn::parallel_for(2, 2, [&](int64_t, int worker) {
+      if (worker == 1) teams = sched_getcpu();
+      const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(20);
+      while (teams < 0 && std::chrono::steady_clock::now() < end) {
+      }
+    });
+    if (teams < 0) continue;
+    joined++;
+    beside += teams == cores[1];
+  }
+  ASSERT_EQ(0, sched_setaffinity(0, sizeof mine, &mine));
   ASSERT_GE(joined, 1);
   EXPECT_LE(beside, joined / 2) << "of " << joined;
 }
