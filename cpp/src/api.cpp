@@ -1,6 +1,7 @@
 // The C ABI: checks, then the kernels of the wanted instruction set through a schedule. No
 // algorithm.
 #include <algorithm>
+#include <cfloat>
 #include <cmath>
 #include <cstring>
 #include <initializer_list>
@@ -32,9 +33,11 @@ struct Call {
        double slope_of_leaky)
       : activation(act), slope(slope_of_leaky) {
     bool ok = dtype >= bn_f32 && dtype <= bn_f16 && threads >= 1 &&
-              (layout == bn_ncs || layout == bn_nsc) && n >= 0 && c >= 0 && s >= 0 && n <= kMost &&
-              c <= kMost && s <= kMost && (double)n * (double)c * (double)s <= (double)kMost &&
-              act >= bn_identity && act <= bn_leaky_relu && std::isfinite(slope_of_leaky);
+              (layout == bn_ncs || layout == bn_nsc) && n >= 0 && c >= 0 && s >= 0 &&
+              fits({n, c, s}) && fits({n, s}) && fits({c, s}) && fits({c}) && act >= bn_identity &&
+              act <= bn_leaky_relu && std::isfinite(slope_of_leaky);
+    // Else the sign of y would not be that of what it was made of, and no mask.
+    if (act == bn_leaky_relu) ok = ok && slope_of_leaky > 0 && slope_of_leaky <= FLT_MAX;
     if (ok) kernels = kernels_for(isa, dtype);
     if (kernels == nullptr) {
       status = bn_bad_argument;
@@ -54,13 +57,10 @@ struct Call {
     plan.threads = team_sleeps(plan.traffic()) ? 1 : std::max(1, plan.threads - others);
   }
 
-  template <class Args>
-  JoinedRows joined(const Args& args, Workspace& workspace) const {
-    return {plan, parameter, args, workspace};
-  }
-
   bool empty() const { return plan.bytes() == 0; }
   int64_t per_channel() const { return plan.extent.c * parameter; }
+  // Values between the first ones of neighbouring channels.
+  int64_t channel_step() const { return plan.channels_last ? 1 : plan.extent.s; }
 
   // Data arrays, each of which may be null.
   Data data(const void* p, int64_t pitch) {
@@ -112,6 +112,13 @@ struct Call {
  private:
   Caller caller_;
 
+  // Whether no product of these overflows; of none of them, not even where another is 0.
+  static bool fits(std::initializer_list<int64_t> factors) {
+    double product = 1;
+    for (int64_t factor : factors) product *= (double)factor;
+    return product <= (double)kMost;
+  }
+
   void count(int64_t pitch) {
     const Extent& e = plan.extent;
     plan.arrays++;
@@ -143,10 +150,11 @@ KernelMap<Gradient> map_of(const Call& call, const Gradient& args, bool training
           joined};
 }
 
-class MomentsReduce : public Reduce {
+// finish(c0, c1, a, b): what is made of the moments, or sums, of channels [c0, c1).
+template <class Finish>
+class MomentsReduce final : public Reduce {
  public:
-  virtual ~MomentsReduce() = default;
-  MomentsReduce(const Call& call, Data x, const FinishTraining& finish)
+  MomentsReduce(const Call& call, Data x, const Finish& finish)
       : call_(call), x_(x), finish_(finish) {}
 
   int inputs(Data* arrays) const override {
@@ -168,22 +176,19 @@ class MomentsReduce : public Reduce {
                                  b);
   }
   void finish(int64_t c0, int64_t c1, const double* a, const double* b) override {
-    int64_t step = call_.plan.channels_last ? 1 : call_.plan.extent.s;
-    call_.kernels->finish_training(finish_, x_.p, step, c0, c1, a, b);
+    finish_(c0, c1, a, b);
   }
 
- protected:
+ private:
   const Call& call_;
   Data x_;
-
- private:
-  const FinishTraining& finish_;
+  const Finish& finish_;
 };
 
-class SumsReduce : public Reduce {
+template <class Finish>
+class SumsReduce final : public Reduce {
  public:
-  virtual ~SumsReduce() = default;
-  SumsReduce(const Call& call, const Gradient& args, const FinishGradient& finish)
+  SumsReduce(const Call& call, const Gradient& args, const Finish& finish)
       : call_(call), args_(args), finish_(finish) {}
 
   int inputs(Data* arrays) const override {
@@ -209,51 +214,25 @@ class SumsReduce : public Reduce {
     call_.kernels->merge_sums(width, channels, segments, a, b);
   }
   void finish(int64_t c0, int64_t c1, const double* a, const double* b) override {
-    call_.kernels->finish_gradient(finish_, c0, c1, a, b);
+    finish_(c0, c1, a, b);
   }
 
  private:
   const Call& call_;
   const Gradient& args_;
-  const FinishGradient& finish_;
+  const Finish& finish_;
 };
 
-// An all-zero per-channel array.
-void* zeros(Workspace& workspace, int64_t bytes) {
-  return std::memset(workspace.take(bytes), 0, bytes);
+// Sums alone.
+int sum_only(Call& call, Reduce& reduce) {
+  call.plan.sums = true;
+  call.begin();
+  ReduceMap schedule(call.plan, reduce, false);
+  void* scratch;
+  if (!take_scratch({{&scratch, schedule.scratch()}})) return bn_no_memory;
+  schedule.run(scratch, reduce, nullptr);
+  return bn_ok;
 }
-
-// The moments alone.
-class StatisticsReduce final : public MomentsReduce {
- public:
-  StatisticsReduce(const Call& call, Data x, double* mean, double* m2)
-      : MomentsReduce(call, x, unused_), mean_(mean), m2_(m2) {}
-
-  void finish(int64_t c0, int64_t c1, const double* a, const double* b) override {
-    int64_t step = call_.plan.channels_last ? 1 : call_.plan.extent.s;
-    call_.kernels->finish_statistics(x_.p, step, c0, c1, a, b, mean_, m2_);
-  }
-
- private:
-  static constexpr FinishTraining unused_ = {};
-  double *mean_, *m2_;
-};
-
-// The sums alone.
-class GradientSumsReduce final : public SumsReduce {
- public:
-  GradientSumsReduce(const Call& call, const Gradient& args, double* sum_dy, double* dot)
-      : SumsReduce(call, args, unused_), sum_dy_(sum_dy), dot_(dot) {}
-
-  void finish(int64_t c0, int64_t c1, const double* a, const double* b) override {
-    std::memcpy(sum_dy_ + c0, a, (size_t)(c1 - c0) * sizeof(double));
-    std::memcpy(dot_ + c0, b, (size_t)(c1 - c0) * sizeof(double));
-  }
-
- private:
-  static constexpr FinishGradient unused_ = {};
-  double *sum_dy_, *dot_;
-};
 
 // Where backward's mean and inv_std come from: a training forward, or running statistics.
 struct Statistics {
@@ -304,53 +283,62 @@ int backward(Call& call, Gradient args, const Statistics& from, const void* weig
     return bn_ok;
   }
 
-  FinishGradient finish = {};
-  call.plan.sums = true;
+  call.plan.sums = to.dweight || to.dbias || (training && args.dx.p);
   call.begin();
-  SumsReduce reduce(call, args, finish);
+  FinishGradient finish = {};
+  auto finish_sums = [&](int64_t c0, int64_t c1, const double* sum_dy, const double* dot) {
+    kernels.finish_gradient(finish, c0, c1, sum_dy, dot);
+  };
+  SumsReduce reduce(call, args, finish_sums);
   ReduceMap schedule(call.plan, reduce, args.dx.p != nullptr);
-  Workspace workspace;
-  int64_t scratch_bytes = schedule.scratch();
-  for (int i = 0; i < 6; i++) workspace.plan(bytes);
-  workspace.plan(scratch_bytes);
-  JoinedRows joined = call.joined(args, workspace);
-  if (!workspace.reserve()) return bn_no_memory;
-  void *scale = workspace.take(bytes), *shift = workspace.take(bytes);
-  void *c1 = workspace.take(bytes), *c2 = workspace.take(bytes);
-  void *low = zeros(workspace, bytes), *inv_std = workspace.take(bytes);
-  void* scratch = workspace.take(scratch_bytes);
-  joined.take(args, workspace);
+  JoinedRows joined(call.plan, call.parameter, args);
+  void *scale, *bias_copy, *c1, *c2, *low, *inv_std, *scratch;
+  if (!take_scratch({{&scale, bytes},
+                     {&bias_copy, bytes},
+                     {&c1, bytes},
+                     {&c2, bytes},
+                     {&low, bytes},
+                     {&inv_std, bytes},
+                     {&scratch, call.plan.sums ? schedule.scratch() : 0},
+                     {&joined.room, joined.room_bytes}})) {
+    return bn_no_memory;
+  }
 
   args.extent = call.plan.extent;
   args.scale = scale;
-  args.bias = shift;
+  args.bias = bias_copy;
   args.slope = call.slope;
-  StoreChoice stores(Pass::kBackward, call.kernels, call.plan,
+  StoreChoice stores(training ? Pass::kBackward : Pass::kBackwardInference, call.kernels, call.plan,
                      call.may_stream(args.dx.p, {args.dy.p, args.x.p, args.y.p}));
   args.stream = stores.stream();
-  finish = {
-      (double)call.plan.values(), weight, nullptr, to.dweight, to.dbias, scale, nullptr, nullptr};
+  finish.count = (double)call.plan.values();
+  finish.weight = weight;
+  finish.dweight = to.dweight;
+  finish.dbias = to.dbias;
+  finish.scale = scale;
+  PrepareInference prepare = {};
+  prepare.weight = weight;
+  prepare.bias = bias;
+  prepare.scale = scale;
+  prepare.shift = bias_copy;
   if (training) {
     args.mean = from.mean;
     args.mean_low = from.mean_low;
     args.c1 = finish.c1 = c1;
     args.c2 = finish.c2 = c2;
-    finish.inv_std = from.inv_std;
-    if (masks_by_x(call, args)) {
-      kernels.prepare_inference({0, nullptr, from.inv_std, weight, bias, scale, shift, nullptr}, 0,
-                                c);
-    }
+    finish.inv_std = prepare.given_inv_std = from.inv_std;
+    if (masks_by_x(call, args)) kernels.prepare_inference(prepare, 0, c);
   } else {
     args.mean = from.running_mean;
-    args.mean_low = low;
-    finish.inv_std = inv_std;
-    kernels.prepare_inference(
-        {from.eps, from.running_var, nullptr, weight, bias, scale, shift, inv_std}, 0, c);
+    args.mean_low = std::memset(low, 0, bytes);
+    finish.inv_std = prepare.inv_std = inv_std;
+    prepare.eps = from.eps;
+    prepare.running_var = from.running_var;
+    kernels.prepare_inference(prepare, 0, c);
   }
 
-  bool sums = to.dweight || to.dbias || (training && args.dx.p);
   KernelMap<Gradient> map = map_of(call, args, training, joined);
-  if (sums) {
+  if (call.plan.sums) {
     schedule.run(scratch, reduce, args.dx.p ? &map : nullptr);
   } else if (args.dx.p) {
     run_map(call.plan, map);
@@ -371,18 +359,20 @@ int normalize(Call& call, Data x, Data residual, Out y, const void* mean, const 
   if (call.status != bn_ok || call.empty()) return call.status;
 
   call.begin();
-  Workspace workspace;
   Normalize args = {call.plan.extent, x,       residual, y,          mean,
                     mean_low,         nullptr, nullptr,  call.slope, false};
+  JoinedRows joined(call.plan, call.parameter, args);
   int64_t bytes = call.per_channel();
-  for (int i = 0; i < 3; i++) workspace.plan(bytes);
-  JoinedRows joined = call.joined(args, workspace);
-  if (!workspace.reserve()) return bn_no_memory;
-  args.scale = prepare.scale = workspace.take(bytes);
-  args.bias = prepare.shift = workspace.take(bytes);
-  void* low = workspace.take(bytes);
+  void* low;
+  if (!take_scratch({{&prepare.scale, bytes},
+                     {&prepare.shift, bytes},
+                     {&low, bytes},
+                     {&joined.room, joined.room_bytes}})) {
+    return bn_no_memory;
+  }
+  args.scale = prepare.scale;
+  args.bias = prepare.shift;
   if (mean_low == nullptr) args.mean_low = std::memset(low, 0, bytes);
-  joined.take(args, workspace);
   call.kernels->prepare_inference(prepare, 0, call.plan.extent.c);
 
   StoreChoice stores(Pass::kInference, call.kernels, call.plan,
@@ -398,17 +388,6 @@ int inference(Call& call, Data x, Data residual, Out y, const void* running_mean
   if (call.status != bn_ok) return call.status;
   call.need_per_channel(prepare.running_var);
   return normalize(call, x, residual, y, running_mean, nullptr, prepare);
-}
-
-int sum_only(Call& call, Reduce& reduce) {
-  call.plan.sums = true;
-  call.begin();
-  ReduceMap schedule(call.plan, reduce, false);
-  Workspace workspace;
-  workspace.plan(schedule.scratch());
-  if (!workspace.reserve()) return bn_no_memory;
-  schedule.run(workspace.take(schedule.scratch()), reduce, nullptr);
-  return bn_ok;
 }
 
 }  // namespace
@@ -487,7 +466,10 @@ int bn_statistics(int isa, int threads, int dtype, int layout, int64_t n, int64_
   call.need_per_channel(mean);
   call.need_per_channel(m2);
   if (call.status != bn_ok || call.empty()) return call.status;
-  bn::StatisticsReduce reduce(call, data, mean, m2);
+  auto finish = [&](int64_t c0, int64_t c1, const double* a, const double* b) {
+    call.kernels->finish_statistics(x, call.channel_step(), c0, c1, a, b, mean, m2);
+  };
+  bn::MomentsReduce reduce(call, data, finish);
   return bn::sum_only(call, reduce);
 }
 
@@ -508,7 +490,11 @@ int bn_gradient_sums(int isa, int threads, int dtype, int layout, int64_t n, int
   args.mean = mean;
   args.mean_low = mean_low;
   args.slope = slope;
-  bn::GradientSumsReduce reduce(call, args, sum_dy, dot);
+  auto finish = [&](int64_t c0, int64_t c1, const double* a, const double* b) {
+    std::memcpy(sum_dy + c0, a, (size_t)(c1 - c0) * sizeof(double));
+    std::memcpy(dot + c0, b, (size_t)(c1 - c0) * sizeof(double));
+  };
+  bn::SumsReduce reduce(call, args, finish);
   return bn::sum_only(call, reduce);
 }
 
@@ -531,23 +517,24 @@ int bn_input_gradient(int isa, int threads, int dtype, int layout, int64_t n, in
   if (call.status != bn_ok || call.empty()) return call.status;
 
   call.begin();
-  bn::Workspace workspace;
+  bn::JoinedRows joined(call.plan, call.parameter, args);
+  bn::FinishGradient finish = {count, weight, inv_std, nullptr, nullptr, nullptr, nullptr, nullptr};
   int64_t bytes = call.per_channel();
-  for (int i = 0; i < 3; i++) workspace.plan(bytes);
-  bn::JoinedRows joined = call.joined(args, workspace);
-  if (!workspace.reserve()) return bn_no_memory;
-  void *scale = workspace.take(bytes), *c1 = workspace.take(bytes), *c2 = workspace.take(bytes);
-  joined.take(args, workspace);
-  bn::FinishGradient finish = {count, weight, inv_std, nullptr, nullptr, scale, c1, c2};
+  if (!bn::take_scratch({{&finish.scale, bytes},
+                         {&finish.c1, bytes},
+                         {&finish.c2, bytes},
+                         {&joined.room, joined.room_bytes}})) {
+    return bn_no_memory;
+  }
   call.kernels->finish_gradient(finish, 0, c, sum_dy, dot);
   args.extent = call.plan.extent;
   args.mean = mean;
   args.mean_low = mean_low;
-  args.scale = scale;
-  args.c1 = c1;
-  args.c2 = c2;
+  args.scale = finish.scale;
+  args.c1 = finish.c1;
+  args.c2 = finish.c2;
   args.slope = slope;
-  bn::StoreChoice stores(bn::Pass::kBackward, call.kernels, call.plan,
+  bn::StoreChoice stores(bn::Pass::kInputGradient, call.kernels, call.plan,
                          call.may_stream(dx, {dy, x, args.y.p}));
   args.stream = stores.stream();
   bn::KernelMap<bn::Gradient> map = bn::map_of(call, args, true, joined);
@@ -572,37 +559,38 @@ int bn_training(int isa, int threads, int dtype, int layout, int64_t n, int64_t 
   if ((running_mean == nullptr) != (running_var == nullptr)) return bn_bad_argument;
   if (call.status != bn_ok || call.empty()) return call.status;
 
-  bn::Workspace workspace;
-  bn::FinishTraining finish = {};
   call.plan.sums = true;
   call.begin();
-  bn::MomentsReduce reduce(call, args.x, finish);
+  bn::FinishTraining finish = {};
+  auto finish_moments = [&](int64_t c0, int64_t c1, const double* a, const double* b) {
+    call.kernels->finish_training(finish, x, call.channel_step(), c0, c1, a, b);
+  };
+  bn::MomentsReduce reduce(call, args.x, finish_moments);
   bn::ReduceMap schedule(call.plan, reduce, true);
-  int64_t bytes = call.per_channel(), scratch_bytes = schedule.scratch();
-  for (int64_t b : {bytes, bytes, scratch_bytes}) workspace.plan(b);
-  bn::JoinedRows joined = call.joined(args, workspace);
-  if (!workspace.reserve()) return bn_no_memory;
-  void *scale = workspace.take(bytes), *shift = workspace.take(bytes);
-  void* scratch = workspace.take(scratch_bytes);
-  joined.take(args, workspace);
-
-  finish = {(double)call.plan.values(),
-            eps,
-            momentum,
-            weight,
-            bias,
-            mean,
-            mean_low,
-            inv_std,
-            scale,
-            shift,
-            running_mean,
-            running_var};
+  bn::JoinedRows joined(call.plan, call.parameter, args);
+  int64_t bytes = call.per_channel();
+  void* scratch;
+  if (!bn::take_scratch({{&finish.scale, bytes},
+                         {&finish.shift, bytes},
+                         {&scratch, schedule.scratch()},
+                         {&joined.room, joined.room_bytes}})) {
+    return bn_no_memory;
+  }
+  finish.count = (double)call.plan.values();
+  finish.eps = eps;
+  finish.momentum = momentum;
+  finish.weight = weight;
+  finish.bias = bias;
+  finish.mean = mean;
+  finish.mean_low = mean_low;
+  finish.inv_std = inv_std;
+  finish.running_mean = running_mean;
+  finish.running_var = running_var;
   args.extent = call.plan.extent;
   args.mean = mean;
   args.mean_low = mean_low;
-  args.scale = scale;
-  args.bias = shift;
+  args.scale = finish.scale;
+  args.bias = finish.shift;
   args.slope = slope;
   bn::StoreChoice stores(bn::Pass::kTraining, call.kernels, call.plan,
                          call.may_stream(y, {x, residual}));

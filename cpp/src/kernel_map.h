@@ -5,7 +5,6 @@
 #include <type_traits>
 
 #include "schedule.h"
-#include "workspace.h"
 
 namespace bn {
 
@@ -64,11 +63,11 @@ struct JoinedRows {
   int64_t lead = 0;            // values before the first one
   int64_t element, parameter;  // bytes of a value, and of what is per channel
   int64_t bytes;               // of all channels' of that
-  char* room = nullptr;        // for it, `rows` times
+  void* room = nullptr;        // of room_bytes, for all that is per channel, `rows` times
+  int64_t room_bytes = 0;
 
-  // Plans the room.
   template <class Args>
-  JoinedRows(const Plan& plan, int64_t parameter_bytes, const Args& given, Workspace& workspace)
+  JoinedRows(const Plan& plan, int64_t parameter_bytes, const Args& given)
       : element(plan.element), parameter(parameter_bytes), bytes(plan.extent.c * parameter_bytes) {
     constexpr int64_t kMostChannels = 2048, kLeastRows = 32;
     if (!plan.channels_last || plan.values() < kLeastRows) return;
@@ -84,24 +83,11 @@ struct JoinedRows {
     if (plan.beyond_l2() && address % (uintptr_t)element == 0) {
       lead = (int64_t)(-address % (uintptr_t)(line * element)) / element;
     }
-    if (used()) workspace.plan(size(args));
+    if (!used()) return;
+    per_channel_of(args, [&](const void*) { room_bytes += rows * bytes; });
   }
 
   bool used() const { return rows > 1 || lead > 0; }
-
-  // After the workspace is reserved, in the order of planning.
-  template <class Args>
-  void take(const Args& args, Workspace& workspace) {
-    if (used()) room = static_cast<char*>(workspace.take(size(args)));
-  }
-
- private:
-  template <class Args>
-  int64_t size(Args args) const {
-    int64_t count = 0;
-    per_channel_of(args, [&](const void*) { count++; });
-    return count * rows * bytes;
-  }
 };
 
 template <class Args>
@@ -130,7 +116,7 @@ class KernelMap final : public Map {
     arrays_of(wide_, [&](const void*, int64_t& pitch) { pitch = channels; });
     const auto bytes = (size_t)joined_.bytes;
     const auto before = (size_t)(lead % args_.extent.c * joined_.parameter);
-    char* room = joined_.room;
+    char* room = static_cast<char*>(joined_.room);
     per_channel_of(wide_, [&](const void*& values) {
       const char *given = static_cast<const char*>(values), *repeated = room;
       if (given == nullptr) return;

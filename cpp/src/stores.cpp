@@ -13,8 +13,8 @@ uint64_t problem_of(Pass pass, const Kernels* kernels, const Plan& plan) {
   const Extent& e = plan.extent;
   uint64_t hash = 0;
   for (uint64_t x : {(uint64_t)pass, (uint64_t)(uintptr_t)kernels, (uint64_t)plan.channels_last,
-                     (uint64_t)e.n, (uint64_t)e.c, (uint64_t)e.s, (uint64_t)plan.arrays,
-                     (uint64_t)plan.workers(), (uint64_t)plan.whole}) {
+                     (uint64_t)plan.sums, (uint64_t)e.n, (uint64_t)e.c, (uint64_t)e.s,
+                     (uint64_t)plan.arrays, (uint64_t)plan.workers(), (uint64_t)plan.whole}) {
     // Steele, Lea and Flood (2014): the finalizer of SplitMix64.
     hash = (hash ^ x) + 0x9e3779b97f4a7c15;
     hash = (hash ^ hash >> 30) * 0xbf58476d1ce4e5b9;

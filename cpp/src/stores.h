@@ -44,7 +44,7 @@ class StoreTrials {
   std::atomic<int64_t> times_[kGroup] = {};
 };
 
-enum class Pass { kInference, kTraining, kBackward };
+enum class Pass { kInference, kTraining, kBackward, kBackwardInference, kInputGradient };
 
 // The choice for one call; tells the trials how long the call took when it ends.
 class StoreChoice {

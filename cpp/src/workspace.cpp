@@ -1,6 +1,6 @@
 #include "workspace.h"
 
-#include <cstdlib>
+#include <cstddef>
 #include <new>
 
 namespace bn {
@@ -19,15 +19,15 @@ void release() {
   t_block = {nullptr, 0};
 }
 
-// Gives the block back when its thread ends.
+// Gives the block back when its thread ends, of those that have used it: by then it is constructed.
 struct Owner {
-  bool owns = false;
+  bool used = false;
   ~Owner() { release(); }
 };
 thread_local Owner t_owner;
 
 bool grow(size_t wanted) {
-  t_owner.owns = true;
+  t_owner.used = true;
   release();
   void* memory = ::operator new (wanted, std::align_val_t{64}, std::nothrow);
   if (memory == nullptr) return false;
@@ -35,12 +35,22 @@ bool grow(size_t wanted) {
   return true;
 }
 
+// Whole lines, and a few more: arrays of whole pages would begin alike and share sets of the L1
+// (docs/performance.md, lesson 40).
+size_t place(int64_t bytes) { return ((size_t)bytes + 63) / 64 * 64 + 5 * 64; }
+
 }  // namespace
 
-bool Workspace::reserve() {
+bool take_scratch(std::initializer_list<Scratch> arrays) {
+  size_t wanted = 0;
+  for (const Scratch& array : arrays) wanted += place(array.bytes);
   Block* block = &t_block;
-  if (block->size < planned_ && !grow(planned_)) return false;
-  base_ = block->memory;
+  if (block->size < wanted && !grow(wanted)) return false;
+  char* next = block->memory;
+  for (const Scratch& array : arrays) {
+    *array.address = next;
+    next += place(array.bytes);
+  }
   return true;
 }
 
