@@ -1,6 +1,5 @@
 #include "workspace.h"
 
-#include <cstddef>
 #include <new>
 
 namespace bn {
@@ -35,23 +34,12 @@ bool grow(size_t wanted) {
   return true;
 }
 
-// Whole lines, and a few more: arrays of whole pages would begin alike and share sets of the L1
-// (docs/performance.md, lesson 40).
-size_t place(int64_t bytes) { return ((size_t)bytes + 63) / 64 * 64 + 5 * 64; }
-
 }  // namespace
 
-bool take_scratch(std::initializer_list<Scratch> arrays) {
-  size_t wanted = 0;
-  for (const Scratch& array : arrays) wanted += place(array.bytes);
+char* scratch_block(size_t bytes) {
   Block* block = &t_block;
-  if (block->size < wanted && !grow(wanted)) return false;
-  char* next = block->memory;
-  for (const Scratch& array : arrays) {
-    *array.address = next;
-    next += place(array.bytes);
-  }
-  return true;
+  if (block->size < bytes && !grow(bytes)) return nullptr;
+  return block->memory;
 }
 
 }  // namespace bn
