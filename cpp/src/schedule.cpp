@@ -15,7 +15,8 @@ constexpr int64_t kWorthAThread = 128 << 10;  // bytes that one more thread shou
 constexpr int64_t kTile = 64 << 10;           // bytes of one array in a small task
 constexpr int64_t kPage = 4 << 10;
 constexpr int64_t kLanes = 16;
-constexpr int64_t kLine = 32;  // of the shortest elements
+constexpr int64_t kLine = 32;      // of the shortest elements
+constexpr int64_t kLongRow = 256;  // values
 
 // Streams in which a tile is written, while the next is read besides: other ones where rows are so
 // short that it matters how what is made ready per channel is shared.
@@ -129,13 +130,13 @@ int64_t Plan::streams() const {
     }
     // Streams that are worth it are far apart, further than a slice goes.
     bool far_apart = whole == 0 || bytes() >= t.task;
-    bool long_rows = extent.s >= kChunk && element > 2;
+    bool long_rows = extent.s >= kLongRow && element > 2;
     return far_apart && long_rows && beyond_shared_l3() ? t.streams : t.other_streams;
   }
   return channels_last && (workers > 1 || all > caches) ? kRows : 1;
 }
 
-int64_t Plan::shared() const { return extent.s < kChunk ? tuning().shared : 1; }
+int64_t Plan::shared() const { return extent.s < kLongRow ? tuning().shared : 1; }
 
 int64_t Plan::chunks_ahead() const {
   // A sample's row of some pages, and then the next sample's: each ends when the prefetchers have

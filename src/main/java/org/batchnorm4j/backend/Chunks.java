@@ -12,7 +12,7 @@ package org.batchnorm4j.backend;
  */
 final class Chunks {
   /** Values of a chunk. */
-  static final int LENGTH = 256;
+  static final int LENGTH = 512;
 
   /** Lanes of a chunk. */
   static final int LANES = 16;
