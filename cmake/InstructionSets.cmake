@@ -52,7 +52,6 @@ function(bn_add_kernels target)
     # Without fma, Java is as fast.
     if(NOT isa STREQUAL scalar)
       bn_add_objects(${target} dense_${isa} src/dense/${isa}.cpp ${BN_FLAGS_${isa}} ${quick})
-      target_compile_definitions(dense_${isa} PRIVATE BN_STORAGE=float)
     endif()
   endforeach()
 endfunction()
@@ -60,14 +59,20 @@ endfunction()
 # A source that is compiled with flags of its own (the remaining arguments).
 function(bn_add_objects target name source)
   add_library(${name} OBJECT ${source})
-  target_compile_features(${name} PRIVATE cxx_std_17)
-  set_target_properties(${name} PROPERTIES
+  bn_set_language(${name})
+  target_compile_options(${name} PRIVATE -fno-exceptions -fno-rtti ${ARGN})
+  target_sources(${target} PRIVATE $<TARGET_OBJECTS:${name}>)
+endfunction()
+
+# The language that all of the library is written in.
+function(bn_set_language target)
+  target_compile_features(${target} PUBLIC cxx_std_17)
+  set_target_properties(${target} PROPERTIES
     POSITION_INDEPENDENT_CODE ON
     CXX_EXTENSIONS OFF
     CXX_VISIBILITY_PRESET hidden
     VISIBILITY_INLINES_HIDDEN ON)
-  bn_set_warnings(${name})
-  target_compile_options(${name} PRIVATE
-    -ffp-contract=off -fno-math-errno -fno-trapping-math -fno-exceptions -fno-rtti ${ARGN})
-  target_sources(${target} PRIVATE $<TARGET_OBJECTS:${name}>)
+  bn_set_warnings(${target})
+  # One rounding per written operation (docs/numerics.md). errno and traps are nobody's business here.
+  target_compile_options(${target} PRIVATE -ffp-contract=off -fno-math-errno -fno-trapping-math)
 endfunction()

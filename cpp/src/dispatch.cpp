@@ -60,15 +60,37 @@ int detect() { return bn_scalar; }
       return nullptr;                 \
   }
 
+#if defined(__x86_64__)
+
+// Not from the operating system: only Linux tells.
 int64_t read_l2() {
-#if defined(_SC_LEVEL2_CACHE_SIZE)
-  long l2 = sysconf(_SC_LEVEL2_CACHE_SIZE);
-  if (l2 > 0) return l2;
-#endif
-  return int64_t{1} << 20;
+  constexpr unsigned kIntels = 4, kAmds = 0x8000001d, kTypes = 0x1f;
+  const unsigned leaf = is_amd() ? kAmds : kIntels;
+  for (unsigned i = 0; i < 16; i++) {
+    Cpuid cache(leaf, i);
+    if ((cache.a & kTypes) == 0) break;  // that was the last, or the CPU does not tell
+    if ((cache.a >> 5 & 7) == 2) return cache_bytes(cache.b, cache.c);
+  }
+  return 0;
 }
 
+#elif defined(_SC_LEVEL2_CACHE_SIZE)
+
+int64_t read_l2() { return sysconf(_SC_LEVEL2_CACHE_SIZE); }
+
+#else
+
+int64_t read_l2() { return 0; }
+
+#endif
+
 }  // namespace
+
+int64_t cache_bytes(unsigned b, unsigned c) {
+  int64_t ways = (b >> 22) + 1, partitions = (b >> 12 & 0x3ff) + 1, line = (b & 0xfff) + 1;
+  int64_t sets = int64_t{c} + 1;
+  return ways * partitions * line * sets;
+}
 
 int isa_of(X86Features f) {
   using X = X86Features;
@@ -105,7 +127,8 @@ const Kernels* kernels_for(int isa, int dtype) {
 }
 
 int64_t l2_bytes() {
-  static const int64_t bytes = read_l2();
+  constexpr int64_t kLikely = 1 << 20;
+  static const int64_t told = read_l2(), bytes = told > 0 ? told : kLikely;
   return bytes;
 }
 

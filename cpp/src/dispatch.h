@@ -26,8 +26,11 @@ int best_isa();
 // The kernels for a bn_isa and a bn_dtype, or null where this machine or build does not have them.
 const Kernels* kernels_for(int isa, int dtype);
 
-// Bytes of a core's L2; a guess where the system does not say.
+// Bytes of a core's L2; a guess where neither CPU nor system says.
 int64_t l2_bytes();
+
+// Bytes of a cache that CPUID (leaf 4, AMD's 0x8000001d) tells of in EBX and ECX.
+int64_t cache_bytes(unsigned b, unsigned c);
 
 // Whether AMD made the CPU.
 bool is_amd();

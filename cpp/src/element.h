@@ -6,13 +6,8 @@
 #include "fma.h"
 
 // BN_INLINE: of functions; BN_ALWAYS: of lambdas that hold the body of a loop.
-#if defined(_MSC_VER) && !defined(__clang__)
-#define BN_INLINE static __forceinline
-#define BN_ALWAYS
-#else
 #define BN_INLINE static inline __attribute__((always_inline))
 #define BN_ALWAYS __attribute__((always_inline))
-#endif
 
 namespace bn {
 

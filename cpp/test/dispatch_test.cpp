@@ -3,6 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#if defined(__linux__)
+#include <unistd.h>
+#endif
+
 #include <cstdlib>
 #include <fstream>
 #include <string>
@@ -53,6 +57,18 @@ TEST(Dispatch, ATierNeedsAllItsFeaturesAndSavedRegisters) {
   for (int i : {5, 6, 7}) {
     EXPECT_EQ(bn_avx2, bn::isa_of({kAll.leaf1_c, kAll.leaf7_b, kAll.xcr0 & ~bits(i)})) << i;
   }
+}
+
+TEST(Dispatch, SizeOfACache) {
+  // Intel's manual, CPUID leaf 4: 16 ways of 2048 sets of lines of 64 bytes; 8 ways of 64.
+  EXPECT_EQ(2 << 20, bn::cache_bytes(15u << 22 | 63, 2047));
+  EXPECT_EQ(32 << 10, bn::cache_bytes(7u << 22 | 63, 63));
+#if defined(_SC_LEVEL2_CACHE_SIZE)
+  if (std::getenv("BN_EXPECT_ISA") != nullptr) GTEST_SKIP() << "the system's is the host's";
+  if (long l2 = sysconf(_SC_LEVEL2_CACHE_SIZE); l2 > 0) {
+    EXPECT_EQ(l2, bn::l2_bytes());
+  }
+#endif
 }
 
 // BN_EXPECT_ISA: the bn_isa of an emulated CPU, of which the system's own account is not true.

@@ -1,4 +1,4 @@
-// Compiled with -mavx2 -mfma -mf16c.
+// Compiled with the flags that cmake/InstructionSets.cmake has for avx2.
 #include "../simd/avx2.h"
 #include "../kernels.h"
 

@@ -1,4 +1,4 @@
-// Compiled with -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c.
+// Compiled with the flags that cmake/InstructionSets.cmake has for avx512.
 #include "../simd/avx512.h"
 #include "../kernels.h"
 

@@ -30,8 +30,8 @@ BN_INLINE __m256i mask4(int64_t n, int lane) {
 
 // ---- float
 
-#define BN_BOTH(f, ...) \
-  { f(x.a, __VA_ARGS__.a), f(x.b, __VA_ARGS__.b) }
+#define BN_BOTH(f, y) \
+  { f(x.a, y.a), f(x.b, y.b) }
 
 BN_INLINE Vec<float> splat(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
 BN_INLINE Vec<float> load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
@@ -133,8 +133,8 @@ BN_INLINE Vec<float> fold_rows(const float* rows) {
 
 // ---- double
 
-#define BN_FOUR(f, ...) \
-  { f(x.a, __VA_ARGS__.a), f(x.b, __VA_ARGS__.b), f(x.c, __VA_ARGS__.c), f(x.d, __VA_ARGS__.d) }
+#define BN_FOUR(f, y) \
+  { f(x.a, y.a), f(x.b, y.b), f(x.c, y.c), f(x.d, y.d) }
 
 BN_INLINE Vec<double> splat(double x) {
   __m256d v = _mm256_set1_pd(x);
