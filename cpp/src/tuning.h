@@ -23,7 +23,7 @@ struct Tuning {
   // A channel tile that is written while the next is read.
   int64_t short_row = 256;           // values; less is short
   int64_t short_streams = kStreams;  // side by side, of short rows
-  int64_t long_streams = 4;          // and of long ones (8 of 56x56: 1.2 times as long)
+  int64_t long_streams = 4;          // and of long ones (8 streams of 56x56: 1.2 times as long)
   int64_t narrow_streams = 4;        // those of 16 bits
   bool copies = true;                // whether crowded tiles are copied
 

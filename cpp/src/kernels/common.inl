@@ -104,7 +104,7 @@ BN_INLINE const E* repeat(const E* values, int64_t c, int joined, E* room) {
 // each lane at a time; the sums of 16 lanes wait in `lanes`, which stays in cache. Before the last
 // lanes are summed, fetch(row) is called for each row that is next: it is the first of a stream,
 // which the prefetchers would only begin to follow. Callers tell the first chunk from the rest by
-// !=: by < GCC splits their loops and has all of this twice.
+// !=: for < GCC 12 splits their loops (-fsplit-loops), which has all of this twice.
 template <class E, class Add, class Sink, class Fetch>
 BN_INLINE void reduce_rows(int64_t n, int64_t width, int joined, E* lanes, int64_t lane_rows,
                            Add add, Sink sink, Fetch fetch) {

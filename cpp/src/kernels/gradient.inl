@@ -57,8 +57,9 @@ void sums_ncs(const Gradient& a, const Chunks& chunks, double* g, double* dot) {
       dot[i] = first ? dot_q[l] : dot[i] + dot_q[l];
     }
   };
-  const Data arrays[] = {a.dy, a.x, a.y};
-  for_chunks<S>(a.extent, (const Data(&)[inputs])arrays, chunks, sum, done);
+  Data arrays[inputs] = {a.dy, a.x};
+  if constexpr (of_y(act)) arrays[inputs - 1] = a.y;
+  for_chunks<S>(a.extent, arrays, chunks, sum, done);
 }
 
 template <class S, int act>
@@ -78,7 +79,8 @@ void sums_nsc(const Gradient& a, int64_t c0, int64_t c1, int64_t q0, int64_t q1,
     all_scales = from_c0(a.scale, 2);
     all_biases = from_c0(a.bias, 3);
   }
-  // Not computed once: GCC would begin with all that can be made of it.
+  // Computed anew for each row: of what is computed once GCC 12 makes more than a hundred addresses
+  // at the begin of the call (docs/performance.md, lesson 38).
   auto at = [](const Data& array, const S* first, int64_t row, auto power)
                 BN_ALWAYS { return first + row * (array.pitch << power); };
   for (int64_t q = q0; q < q1; q++) {
