@@ -277,18 +277,6 @@ BN_INLINE const S* gather(const S* p, int64_t pitch, int64_t s, int64_t i, int64
   return buffer;
 }
 
-// Channels first: the chunk from value i of a sample on, at p, is on its way to the L2. It ends in
-// the next sample.
-template <class S>
-BN_INLINE void fetch(const S* p, int64_t pitch, int64_t s, int64_t i) {
-  constexpr int64_t line = 64 / (int64_t)sizeof(S);
-  int64_t part = min(s - i, kChunk);
-  for (int64_t j = 0; j < part; j += line) prefetch(p + j);
-  if (part == kChunk) return;
-  p += pitch - i;
-  for (int64_t j = 0; j < kChunk - part; j += line) prefetch(p + j);
-}
-
 // The sums of up to 16 chunks, of one channel or of several, lane by lane: what is done once a
 // chunk is done for all of them in vectors. Chunk l is number q[l] of channel c[l] and has n[l]
 // values; its segment, whose result goes to at[l], has before[l] values before it.
@@ -352,6 +340,55 @@ struct ChunkOrder {
   }
 };
 
+// A chunk of n values of a channel, from value i of a sample of s on: those of array k are at p[k],
+// and go on in the next sample a jump[k] after this one's.
+template <class S, int arrays>
+struct ChunkAt {
+  const S* p[arrays];
+  int64_t jump[arrays];
+  int64_t s, i, n;
+
+  BN_ALWAYS bool in_one_sample() const { return i + n <= s; }
+
+  // All of it, and at least as much as a chunk has, is on its way to the L2; it has values of two
+  // samples at most.
+  BN_ALWAYS void fetch() const {
+    constexpr int64_t line = 64 / (int64_t)sizeof(S);
+    const int64_t part = min(s - i, kChunk);
+#pragma GCC unroll 3
+    for (int k = 0; k < arrays; k++) {
+      for (int64_t j = 0; j < part; j += line) prefetch(p[k] + j);
+      if (part == kChunk) continue;
+      for (int64_t j = part; j < kChunk; j += line) prefetch(p[k] + jump[k] + j);
+    }
+  }
+
+  // Calls sum(n, first, reduce) of values that lie side by side, copied to such a place if need be.
+  template <class Sum>
+  BN_ALWAYS Sums<Element<S>> in_one_piece(S (&copies)[arrays][kChunk], Sum sum) const {
+    const S* piece[arrays];
+#pragma GCC unroll 3
+    for (int k = 0; k < arrays; k++) {
+      piece[k] = in_one_sample() ? p[k] : gather(p[k], jump[k] + s, s, i, n, copies[k]);
+    }
+    auto reduced = [&](auto count) BN_ALWAYS {
+      return sum(count, first_16(At<S>{piece, 0}, count),
+                 [&](auto add) BN_ALWAYS { return reduce_at<S>(count, piece, add); });
+    };
+    return n == kChunk ? reduced(Known<kChunk>{}) : reduced(n);
+  }
+
+  // The same of values that are left where they are, in several samples.
+  template <class Sum>
+  BN_ALWAYS Sums<Element<S>> in_place(Sum sum) const {
+    const S* next[arrays];
+    for (int k = 0; k < arrays; k++) next[k] = p[k] + jump[k];
+    auto first = s - i >= 16 ? first_16(At<S>{p, 0}, n) : first_16(AtEnd<S>{p, next, 0, s - i}, n);
+    return sum(n, first,
+               [&](auto add) BN_ALWAYS { return reduce_at_several<S>(n, p, jump, s, i, add); });
+  }
+};
+
 // Channels first: calls sum(l, c, n, first, reduce) for each chunk, of n values, as chunk l of a
 // block, for its sums by lanes; first are the first 16 values of array 0. They are reduce(add),
 // where add(at, count, sums) adds the terms of the next values, at(k, count, rest) of array k.
@@ -365,73 +402,51 @@ BN_INLINE void for_chunks(const Extent& e, const Data (&array)[arrays], const Ch
   bool joined = true;
   for (const Data& a : array) joined = joined && a.pitch == e.s;
   const int64_t s = joined ? e.values() : e.s;
-  ChunkOrder at_chunk = {chunks, s < kChunk};
-  const int64_t step = at_chunk.across ? e.s : kChunk;
-  int64_t jump[arrays];
-  for (int k = 0; k < arrays; k++) jump[k] = array[k].pitch - s;
-  // The chunk so many further is on its way.
+  ChunkOrder order = {chunks, s < kChunk};
+  const int64_t step = order.across ? e.s : kChunk;
+  auto chunk_at = [&](int64_t c, int64_t q) BN_ALWAYS {
+    const int64_t r0 = q * kChunk, sample = r0 / s;
+    ChunkAt<S, arrays> at = {{}, {}, s, r0 - sample * s, min(kChunk, e.values() - r0)};
+#pragma GCC unroll 3
+    for (int k = 0; k < arrays; k++) {
+      at.p[k] = (const S*)array[k].p + sample * array[k].pitch + c * e.s + at.i;
+      at.jump[k] = array[k].pitch - s;
+    }
+    return at;
+  };
   auto fetch_ahead = [&](int64_t c, int64_t q) BN_ALWAYS {
     if (q >= chunks.q1) {
       q = min(chunks.q0 + (q - chunks.q1), chunks.q1 - 1);
       c++;
     }
-    int64_t r0 = q * kChunk, sample = r0 / s, i = r0 - sample * s;
-#pragma GCC unroll 3
-    for (int k = 0; k < arrays; k++) {
-      const Data& a = array[k];
-      fetch((const S*)a.p + sample * a.pitch + c * e.s + i, a.pitch, s, i);
-    }
+    chunk_at(c, q).fetch();
   };
-  while (!at_chunk.ended()) {
-    const int64_t r0 = at_chunk.q * kChunk, n = min(kChunk, e.values() - r0);
-    const int64_t sample = r0 / s, i = r0 - sample * s;
+  while (!order.ended()) {
+    ChunkAt<S, arrays> chunk = chunk_at(order.c, order.q);
     // Chunks that lie alike, a step apart.
-    const bool whole = i + n <= s;
-    int64_t alike = at_chunk.across        ? chunks.c1 - at_chunk.c
-                    : whole && n == kChunk ? min(chunks.q1 - at_chunk.q, (s - i) / kChunk)
-                                           : 1;
+    const bool whole = chunk.in_one_sample();
+    int64_t alike = order.across                 ? chunks.c1 - order.c
+                    : whole && chunk.n == kChunk ? min(chunks.q1 - order.q, (s - chunk.i) / kChunk)
+                                                 : 1;
     alike = min(alike, 16 - block.count);
-    const S* at[arrays];
-#pragma GCC unroll 3
-    for (int k = 0; k < arrays; k++) {
-      at[k] = (const S*)array[k].p + sample * array[k].pitch + at_chunk.c * e.s + i;
-    }
     for (int64_t end = block.count + alike; block.count < end; block.count++) {
-      const int64_t l = block.count, c = at_chunk.c;
-      at_chunk.label(block, l, n);
-      if (chunks.ahead > 0) fetch_ahead(c, at_chunk.q + chunks.ahead);
-      auto in_one_piece = [&]() BN_ALWAYS {
-        const S* p[arrays];
+      const int64_t l = block.count, c = order.c;
+      order.label(block, l, chunk.n);
+      if (chunks.ahead > 0) fetch_ahead(c, order.q + chunks.ahead);
+      auto sum_chunk = [&](auto n, auto first, auto reduce)
+                           BN_ALWAYS { return sum(l, c, n, first, reduce); };
+      Sums<Element<S>> sums = !kSmall && !whole && !chunks.gathers && s >= 16
+                                  ? chunk.in_place(sum_chunk)
+                                  : chunk.in_one_piece(copies, sum_chunk);
 #pragma GCC unroll 3
-        for (int k = 0; k < arrays; k++) {
-          p[k] = whole ? at[k] : gather(at[k], array[k].pitch, s, i, n, copies[k]);
-        }
-        auto reduced = [&](auto values) BN_ALWAYS {
-          return sum(l, c, values, first_16(At<S>{p, 0}, values),
-                     [&](auto add) BN_ALWAYS { return reduce_at<S>(values, p, add); });
-        };
-        return n == kChunk ? reduced(Known<kChunk>{}) : reduced(n);
-      };
-      auto in_several = [&]() BN_ALWAYS {
-        const S* next[arrays];
-        for (int k = 0; k < arrays; k++) next[k] = at[k] + jump[k];
-        auto first =
-            s - i >= 16 ? first_16(At<S>{at, 0}, n) : first_16(AtEnd<S>{at, next, 0, s - i}, n);
-        return sum(l, c, n, first, [&](auto add) BN_ALWAYS {
-          return reduce_at_several<S>(n, at, jump, s, i, add);
-        });
-      };
-      Sums<Element<S>> sums =
-          !kSmall && !whole && !chunks.gathers && s >= 16 ? in_several() : in_one_piece();
-#pragma GCC unroll 3
-      for (int k = 0; k < arrays; k++) at[k] += step;
+      for (int k = 0; k < arrays; k++) chunk.p[k] += step;
       store(block.a + 16 * l, sums.a);
       store(block.b + 16 * l, sums.b);
-      at_chunk.next();
+      order.next();
     }
-    if (block.count == 16 || at_chunk.ended()) {
+    if (block.count == 16 || order.ended()) {
       // What comes next is on its way while the block is made into moments or sums.
-      for (const S* next : at) {
+      for (const S* next : chunk.p) {
         for (int64_t j = 0; j < kChunk; j += 64 / (int64_t)sizeof(S)) prefetch(next + j);
       }
       done(block);
