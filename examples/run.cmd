@@ -1,6 +1,8 @@
 @echo off
 rem Runs an example by name. Builds first what is missing or older than its sources.
 rem JAVA_OPTS goes to the JVM, such as set JAVA_OPTS=-Dorg.batchnorm4j.backend=java
+rem The natives for Windows are built on Linux (docs\platforms.md). Here the library is built without: it takes those that
+rem lie in target\classes\org\batchnorm4j\backend\jni\windows-x86_64, and without any it runs in Java.
 setlocal
 for %%I in ("%~dp0..") do set "root=%%~fI"
 set "target=%root%\examples\target"
@@ -9,7 +11,7 @@ if defined JAVA_HOME set "java=%JAVA_HOME%\bin\java"
 
 call :stale library.built pom.xml src\main cpp cmake
 if errorlevel 1 (
-  echo Building batchnorm4j; the first time takes a few minutes. 1>&2
+  echo Building batchnorm4j, without natives; the first time takes a few minutes. 1>&2
   call :build library.built "%root%\pom.xml" install || exit /b 1
   if exist "%target%\examples.built" del "%target%\examples.built"
 )
@@ -34,7 +36,7 @@ rem build STAMP POM GOAL: the stamp is as old as the start of a build that succe
 :build
 if not exist "%target%" mkdir "%target%"
 type nul > "%target%\%1.started"
-call mvn -q -B -Dstyle.color=never -Dmaven.test.skip=true -f %2 %3
+call mvn -q -B -Dstyle.color=never -Dmaven.test.skip=true -Djavacpp.skip=true -f %2 %3
 if errorlevel 1 exit /b 1
 move /y "%target%\%1.started" "%target%\%1" > nul
 exit /b 0
