@@ -179,6 +179,12 @@ final class Freezer {
     if (layer instanceof Residual residual) {
       return freezeResidual(residual, x);
     }
+    try {
+      // What is normalized by itself can be too small for that, in a part of a batch too.
+      layer.eval().check(x.shape);
+    } catch (IllegalArgumentException refused) {
+      throw Sequential.refusedBy(layer.toString(), refused);
+    }
     return apply(new ModuleStep(layer, x.shape), x, shape);
   }
 

@@ -11,14 +11,13 @@ final class ModuleStep implements Step {
   private final Shape sample;
 
   /**
-   * Takes over the module.
+   * Takes over the module, which is in evaluation mode.
    *
    * @param sample the shape of one sample, with a first dimension of 1
    */
   ModuleStep(Module module, Shape sample) {
     this.module = module;
     this.sample = sample;
-    module.eval();
   }
 
   @Override

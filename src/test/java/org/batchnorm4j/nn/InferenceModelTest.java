@@ -333,6 +333,17 @@ class InferenceModelTest {
     refused(
         "sampleShape must have no dimension of 0, but got [3, 0]",
         () -> InferenceModel.of(new ReLU(), 3, 0));
+    InstanceNorm2d instances = new InstanceNorm2d(3);
+    refused(
+        instances
+            + ": Expected more than 1 spatial element when training, got input size"
+            + " torch.Size([1, 3, 1, 1])",
+        () -> InferenceModel.of(new Sequential(new ReLU(), instances), 3, 1, 1));
+    GroupNorm groups = new GroupNorm(3, 3);
+    refused(
+        groups
+            + ": Expected more than 1 value per channel when training, got input size [1, 3, 1, 1]",
+        () -> InferenceModel.of(groups, 3, 1, 1));
     Module unknown =
         new Module() {
           @Override

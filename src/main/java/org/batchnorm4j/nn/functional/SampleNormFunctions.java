@@ -98,12 +98,7 @@ public final class SampleNormFunctions {
       SavedStatistics saved,
       Tensor out) {
     Problem problem = BatchNormFunctions.problem(x, Activation.NONE);
-    if (problem.s() == 1) {
-      throw new IllegalArgumentException(
-          "Expected more than 1 spatial element when training, got input size torch.Size("
-              + x.shape()
-              + ")");
-    }
+    checkInstances(x.shape());
     checkEps("instance_norm", eps);
     checkTracking(problem, momentum, runningMean, runningVar);
     checkPerChannel("weight", weight, problem);
@@ -319,14 +314,7 @@ public final class SampleNormFunctions {
       SavedStatistics saved,
       Tensor out) {
     Problem rows = groups(x, numGroups);
-    if (x.size() == numGroups) {
-      // As in PyTorch, which asks for two values of all samples' first groups, not of each group.
-      long[] size = x.shape().toArray();
-      size[0] = 1;
-      size[1] = numGroups;
-      throw new IllegalArgumentException(
-          "Expected more than 1 value per channel when training, got input size " + Shape.of(size));
-    }
+    checkGroups(x.shape(), numGroups);
     checkEps("group_norm", eps);
     forward(x, rows, Problem.of(x, Activation.NONE), weight, bias, eps, backend, saved, out);
     return out;
@@ -631,6 +619,39 @@ public final class SampleNormFunctions {
   }
 
   // -------------------------------------------------------------------------------------- checks
+
+  /**
+   * Checks that the channels of such a sample can be normalized by themselves.
+   *
+   * @param x (N, C, ...)
+   * @throws IllegalArgumentException if they have one value each
+   */
+  public static void checkInstances(Shape x) {
+    for (int i = 2; i < x.rank(); i++) {
+      if (x.dim(i) != 1) {
+        return;
+      }
+    }
+    throw new IllegalArgumentException(
+        "Expected more than 1 spatial element when training, got input size torch.Size(" + x + ")");
+  }
+
+  /**
+   * Checks that groups of the channels of such samples can be normalized by themselves. As in
+   * PyTorch, which asks for two values of all samples' first groups, not of each group.
+   *
+   * @param x (N, C, ...)
+   * @throws IllegalArgumentException if the groups of all samples have one value together
+   */
+  public static void checkGroups(Shape x, long numGroups) {
+    if (x.size() == numGroups) {
+      long[] size = x.toArray();
+      size[0] = 1;
+      size[1] = numGroups;
+      throw new IllegalArgumentException(
+          "Expected more than 1 value per channel when training, got input size " + Shape.of(size));
+    }
+  }
 
   private static void checkData(Tensor x, String function) {
     checkOpen("x", x);
