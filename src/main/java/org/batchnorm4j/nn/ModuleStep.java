@@ -1,5 +1,7 @@
 package org.batchnorm4j.nn;
 
+import org.batchnorm4j.backend.Backends;
+import org.batchnorm4j.backend.NativeBackend;
 import org.batchnorm4j.tensor.DType;
 import org.batchnorm4j.tensor.MemoryFormat;
 import org.batchnorm4j.tensor.Shape;
@@ -18,6 +20,10 @@ final class ModuleStep implements Step {
   ModuleStep(Module module, Shape sample) {
     this.module = module;
     this.sample = sample;
+    // A call of an InferenceModel computes on the calling thread alone.
+    if (Backends.best() instanceof NativeBackend b) {
+      module.backend(b.withThreads(1));
+    }
   }
 
   @Override

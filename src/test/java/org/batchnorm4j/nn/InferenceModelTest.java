@@ -22,6 +22,8 @@ import java.util.concurrent.Future;
 import java.util.function.Supplier;
 import java.util.stream.Stream;
 import org.batchnorm4j.backend.Activation;
+import org.batchnorm4j.backend.Backends;
+import org.batchnorm4j.backend.NativeBackend;
 import org.batchnorm4j.tensor.DType;
 import org.batchnorm4j.tensor.MemoryFormat;
 import org.batchnorm4j.tensor.Shape;
@@ -424,6 +426,17 @@ class InferenceModelTest {
   }
 
   // --------------------------------------------------------------------------------------- threads
+
+  @Test
+  void otherNormsComputeOnTheCallingThreadAlone() {
+    LayerNorm norm = new LayerNorm(3);
+    new ModuleStep(norm, Shape.of(1, 3));
+    if (norm.copy().backend() instanceof NativeBackend b) {
+      assertEquals(1, b.threads());
+    } else {
+      assertSame(Backends.javaBackend(), norm.backend());
+    }
+  }
 
   @ParameterizedTest(name = "{0}")
   @MethodSource("networks")
