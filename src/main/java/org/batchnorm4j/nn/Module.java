@@ -29,6 +29,7 @@ public abstract class Module implements AutoCloseable {
   private static final String COUNTER = "num_batches_tracked";
 
   private boolean training = true;
+  private boolean fused;
 
   /** Computes the output. */
   public abstract Tensor forward(Tensor x);
@@ -96,6 +97,7 @@ public abstract class Module implements AutoCloseable {
   final <M extends Module> M withMode(M copy) {
     Module module = copy;
     module.training = training;
+    module.fused = fused;
     return copy;
   }
 
@@ -161,8 +163,26 @@ public abstract class Module implements AutoCloseable {
     return this;
   }
 
+  /** Makes this module and all below it evaluate for ever. */
+  final void setFused() {
+    collect(
+        "",
+        (prefix, m) -> {
+          m.training = false;
+          m.fused = true;
+        });
+  }
+
   /** Throws if the module can only evaluate. */
-  void checkTrainable() {}
+  final void checkTrainable() {
+    if (fused) {
+      throw new IllegalStateException(
+          "this "
+              + label()
+              + " was made by fuse() and can only evaluate: train the network it was made from, and"
+              + " fuse that again");
+    }
+  }
 
   /** Sets the mode of this module and of none below it. */
   final void setMode(boolean mode) {
