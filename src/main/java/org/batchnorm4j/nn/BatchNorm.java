@@ -3,6 +3,7 @@ package org.batchnorm4j.nn;
 import java.math.BigDecimal;
 import java.util.Collections;
 import java.util.LinkedHashMap;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Objects;
 import java.util.function.Consumer;
@@ -578,7 +579,7 @@ public abstract sealed class BatchNorm extends Module
     return (value < 0 ? "-" : "")
         + digits.charAt(0)
         + fraction
-        + String.format("e%s%02d", exponent < 0 ? "-" : "+", Math.abs(exponent));
+        + String.format(Locale.ROOT, "e%s%02d", exponent < 0 ? "-" : "+", Math.abs(exponent));
   }
 
   private static void checkMomentum(@Nullable Double momentum) {

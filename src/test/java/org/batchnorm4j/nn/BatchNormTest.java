@@ -15,6 +15,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Random;
 import java.util.concurrent.ExecutorService;
@@ -152,6 +153,14 @@ class BatchNormTest {
                     + ", momentum=0.1, affine=True, track_running_stats=True)",
                 BatchNorm3d.builder(1).eps(value).build().toString()));
     assertTrue(BatchNorm1d.builder(1).momentum(-1.2).build().toString().contains("momentum=-1.2,"));
+    Locale before = Locale.getDefault();
+    try {
+      // Where the digits are others.
+      Locale.setDefault(Locale.forLanguageTag("ar-EG"));
+      assertTrue(new BatchNorm1d(1).toString().contains("eps=1e-05,"));
+    } finally {
+      Locale.setDefault(before);
+    }
   }
 
   // --------------------------------------------------------------------------------------- errors
