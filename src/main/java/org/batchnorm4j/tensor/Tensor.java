@@ -18,8 +18,8 @@ import org.jspecify.annotations.Nullable;
  * <p>Channels first or last, the shape is (N, C, spatial...). In memory, channels first, the values
  * of a sample are contiguous and samples are {@link #pitch} elements apart; channels last, the C
  * channels of a position are contiguous and positions are {@code pitch} elements apart. A tensor
- * whose pitch is the smallest possible is {@linkplain #isContiguous contiguous}; channel slices are
- * not.
+ * whose pitch is the smallest possible is {@linkplain #isContiguous contiguous}; channel slices of
+ * several samples, or channels last of several positions, are not.
  *
  * <p>{@link #close} gives the memory back at once; without it the garbage collector does in its own
  * time. Any use of a closed tensor is an {@link IllegalStateException}. A view ({@link #reshape},
@@ -64,10 +64,12 @@ public final class Tensor implements AutoCloseable {
     this.shape = shape;
     this.dtype = dtype;
     this.format = format;
-    this.pitch = pitch;
-    fixedAddress = firstElement(memory.fixedAddress());
     long size = shape.size();
-    contiguous = size == 0 || pitch == densePitch(format, shape);
+    long dense = densePitch(format, shape);
+    // Of a single row, or none, it is all one where the next would begin.
+    this.pitch = size <= dense ? dense : pitch;
+    contiguous = this.pitch == dense;
+    fixedAddress = firstElement(memory.fixedAddress());
     extent = size == 0 ? 0 : (position(size - 1) - offset + 1) * dtype.bytes();
   }
 
@@ -311,7 +313,7 @@ public final class Tensor implements AutoCloseable {
 
   /**
    * Elements from one sample to the next (channels first), or from one position to the next
-   * (channels last).
+   * (channels last). Where there is no next, as many as one has.
    */
   public long pitch() {
     return pitch;

@@ -12,6 +12,7 @@ import java.util.Map;
 import java.util.function.Supplier;
 import java.util.stream.Stream;
 import org.batchnorm4j.tensor.DType;
+import org.batchnorm4j.tensor.MemoryFormat;
 import org.batchnorm4j.tensor.Tensor;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.parallel.ResourceLock;
@@ -222,6 +223,27 @@ class LayerTest {
                   IllegalArgumentException.class,
                   () -> linear.backward(linear.parameters().get(0).grad()))
               .getMessage());
+    }
+  }
+
+  /** The channels of a single sample lie without gaps. */
+  @Test
+  void takesSlicesOfASample() {
+    Tensor wide = PyTorch.random(1, 1, 8, 3);
+    Tensor slice = wide.narrow(1, 2, 4);
+    Tensor copy = slice.to(MemoryFormat.CHANNELS_FIRST);
+    try (Linear linear = new Linear(3, 2);
+        InferenceModel model = InferenceModel.of(linear, 4, 3);
+        BatchNorm1d bn = new BatchNorm1d(4)) {
+      assertArrayEquals(linear.forward(copy).toFloatArray(), linear.forward(slice).toFloatArray());
+      assertArrayEquals(
+          model.forward(copy, Tensor.zeros(1, 4, 2)).toFloatArray(),
+          model.forward(slice, Tensor.zeros(1, 4, 2)).toFloatArray());
+      float[] expected = bn.forward(copy).toFloatArray();
+      float[] before = wide.toFloatArray();
+      bn.forward(slice, slice);
+      System.arraycopy(expected, 0, before, 6, 12);
+      assertArrayEquals(before, wide.toFloatArray());
     }
   }
 }
