@@ -75,17 +75,31 @@ public final class Tensor implements AutoCloseable {
 
   // ------------------------------------------------------------------------------------ creation
 
-  /** An f32 tensor of zeros, channels first. */
+  /**
+   * An f32 tensor of zeros, channels first.
+   *
+   * @throws IllegalArgumentException as {@link #zeros(DType, MemoryFormat, Shape)}
+   */
   public static Tensor zeros(long... shape) {
     return zeros(DType.F32, shape);
   }
 
-  /** A tensor of zeros, channels first. */
+  /**
+   * A tensor of zeros, channels first.
+   *
+   * @throws IllegalArgumentException as {@link #zeros(DType, MemoryFormat, Shape)}
+   */
   public static Tensor zeros(DType dtype, long... shape) {
     return zeros(dtype, MemoryFormat.CHANNELS_FIRST, Shape.of(shape));
   }
 
-  /** A tensor of zeros. */
+  /**
+   * A tensor of zeros.
+   *
+   * @throws IllegalArgumentException if a dimension is negative, if it would have more than 2 GiB,
+   *     or if it is to be channels last and has fewer than two dimensions
+   * @throws OutOfMemoryError if there is no memory for it
+   */
   public static Tensor zeros(DType dtype, MemoryFormat format, Shape shape) {
     checkFormat(format, shape);
     Memory memory = Memory.allocate(dtype, shape.size());
@@ -97,14 +111,19 @@ public final class Tensor implements AutoCloseable {
     return zeros(other.dtype, other.format, other.shape);
   }
 
-  /** An f32 tensor with a copy of these values, row-major. */
+  /**
+   * An f32 tensor with a copy of these values, row-major.
+   *
+   * @throws IllegalArgumentException if there are not as many as the shape has elements, or as
+   *     {@link #zeros(DType, MemoryFormat, Shape)}
+   */
   public static Tensor of(float[] values, long... shape) {
     Tensor t = zeros(DType.F32, shape);
     t.copyFrom(values);
     return t;
   }
 
-  /** An f64 tensor with a copy of these values, row-major. */
+  /** An f64 tensor, as {@link #of(float[], long...)}. */
   public static Tensor of(double[] values, long... shape) {
     Tensor t = zeros(DType.F64, shape);
     t.copyFrom(values);
@@ -386,6 +405,8 @@ public final class Tensor implements AutoCloseable {
   /**
    * A view of indices {@code from} to {@code from + length - 1} of dimension 0 (samples) or 1
    * (channels).
+   *
+   * @throws IllegalArgumentException if it is another dimension, or they do not lie within it
    */
   public Tensor narrow(int dim, long from, long length) {
     if (dim < 0 || dim > 1 || dim >= shape.rank()) {
@@ -441,7 +462,13 @@ public final class Tensor implements AutoCloseable {
 
   // ------------------------------------------------------------------------------ values, checked
 
-  /** The element at this index (one number per dimension), widened. */
+  /**
+   * The element at this index (one number per dimension), widened.
+   *
+   * @throws IllegalArgumentException if the index has another number of dimensions
+   * @throws IndexOutOfBoundsException if it is not within the shape
+   * @throws IllegalStateException if the tensor is closed
+   */
   public double get(long... index) {
     long position = position(index);
     acquire();
@@ -452,9 +479,17 @@ public final class Tensor implements AutoCloseable {
     }
   }
 
-  /** Sets the element at this index (one number per dimension), rounding to the tensor's type. */
+  /**
+   * Sets the element at this index (one number per dimension), rounding to the tensor's type.
+   *
+   * @throws IllegalArgumentException if the index has another number of dimensions, or the memory
+   *     can only be read
+   * @throws IndexOutOfBoundsException if it is not within the shape
+   * @throws IllegalStateException if the tensor is closed
+   */
   public void set(double value, long... index) {
     long position = position(index);
+    checkWritable();
     acquire();
     try {
       setAt(position, value);
@@ -463,7 +498,12 @@ public final class Tensor implements AutoCloseable {
     }
   }
 
-  /** The only element of an i64 tensor. */
+  /**
+   * The only element of an i64 tensor.
+   *
+   * @throws IllegalArgumentException if it is not such a tensor
+   * @throws IllegalStateException if it is closed
+   */
   public long getLong() {
     checkCounter();
     acquire();
@@ -474,9 +514,10 @@ public final class Tensor implements AutoCloseable {
     }
   }
 
-  /** Sets the only element of an i64 tensor. */
+  /** Sets the only element of an i64 tensor; errors as for {@link #getLong}. */
   public void setLong(long value) {
     checkCounter();
+    checkWritable();
     acquire();
     try {
       ((LongBuffer) memory.elements()).put((int) offset, value);
@@ -523,9 +564,16 @@ public final class Tensor implements AutoCloseable {
     return out;
   }
 
-  /** Sets all elements, row-major, rounding to the tensor's type. */
+  /**
+   * Sets all elements, row-major, rounding to the tensor's type.
+   *
+   * @throws IllegalArgumentException if there are not as many values, or the memory can only be
+   *     read
+   * @throws IllegalStateException if the tensor is closed
+   */
   public Tensor copyFrom(float[] values) {
     checkLength(values.length);
+    checkWritable();
     acquire();
     try {
       if (dtype != DType.F64 && dtype != DType.I64 && isRowMajor()) {
@@ -541,9 +589,10 @@ public final class Tensor implements AutoCloseable {
     return this;
   }
 
-  /** Sets all elements, row-major, rounding to the tensor's type. */
+  /** {@link #copyFrom(float[])} of doubles. */
   public Tensor copyFrom(double[] values) {
     checkLength(values.length);
+    checkWritable();
     acquire();
     try {
       for (int i = 0; i < values.length; i++) {
@@ -558,12 +607,16 @@ public final class Tensor implements AutoCloseable {
   /**
    * Sets all elements to those of a tensor of the same shape, rounding to this tensor's type. Of a
    * source that overlaps this tensor, other than element by element, a copy is made first.
+   *
+   * @throws IllegalArgumentException if the shapes differ, or the memory can only be read
+   * @throws IllegalStateException if one of them is closed
    */
   public Tensor copyFrom(Tensor source) {
     if (!source.shape.equals(shape)) {
       throw new IllegalArgumentException(
           "source has shape " + source.shape + ", expected " + shape);
     }
+    checkWritable();
     if (overlaps(source) && !isSameMemory(source)) {
       try (Tensor copy = zerosLike(source).copyFrom(source)) {
         return copyFrom(copy);
@@ -657,8 +710,14 @@ public final class Tensor implements AutoCloseable {
     }
   }
 
-  /** Sets all elements to one value. */
+  /**
+   * Sets all elements to one value.
+   *
+   * @throws IllegalArgumentException if the memory can only be read
+   * @throws IllegalStateException if the tensor is closed
+   */
   public Tensor fill(double value) {
+    checkWritable();
     acquire();
     try {
       for (long i = 0; i < size(); i++) {
@@ -668,6 +727,13 @@ public final class Tensor implements AutoCloseable {
       release();
     }
     return this;
+  }
+
+  private void checkWritable() {
+    if (isReadOnly()) {
+      throw new IllegalArgumentException(
+          this + " wraps memory that is read-only; write to a copy, such as to(dtype())");
+    }
   }
 
   private void checkLength(int length) {
@@ -863,6 +929,7 @@ public final class Tensor implements AutoCloseable {
 
   /** Writes {@code length} neighbouring elements, in the tensor's type, as {@code read} reads. */
   public void write(long position, float[] from, int at, int length) {
+    checkWritable();
     int to = (int) position;
     Buffer b = memory.elements();
     switch (dtype) {
@@ -891,6 +958,7 @@ public final class Tensor implements AutoCloseable {
 
   /** {@link #write(long, float[], int, int)} for f64. */
   public void write(long position, double[] from, int at, int length) {
+    checkWritable();
     ((DoubleBuffer) memory.elements()).put((int) position, from, at, length);
   }
 
