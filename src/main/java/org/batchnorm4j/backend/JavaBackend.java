@@ -22,12 +22,6 @@ public final class JavaBackend implements BatchNormBackend {
   }
 
   @Override
-  public void checkReach(@Nullable Tensor... tensors) {
-    InUse.acquire(tensors);
-    InUse.release(tensors);
-  }
-
-  @Override
   public void inference(
       Problem problem,
       Tensor x,

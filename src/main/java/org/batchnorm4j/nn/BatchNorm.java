@@ -34,6 +34,10 @@ import org.jspecify.annotations.Nullable;
  * module an {@link IllegalStateException}. A call that throws has changed nothing, the counter
  * included.
  *
+ * <p><b>Memory.</b> Input on the heap ({@link Tensor#wrap(float[], long...)}) will do, but is
+ * trained on by the slower Java backend, to the same bits; what {@link Tensor#of(float[], long...)}
+ * makes is trained on natively.
+ *
  * <p><b>Threads.</b> One thread at a time, except the {@code forward} methods with an {@code out}
  * in evaluation mode: any number of threads may call them at the same time, each with its own
  * {@code out}, without a lock.

@@ -159,9 +159,10 @@ public final class Tensor implements AutoCloseable {
    * says; the file of a mapped one must not be cut off meanwhile, which ends the JVM.
    *
    * <p>A read-only direct buffer makes a tensor that can only be read: as an output it is refused.
-   * Tensors on the heap are read and written by everything in Java; of the native kernels only
-   * inference takes them, in slices of well under a millisecond, between which the garbage
-   * collector can run.
+   * Everything takes tensors on the heap, and gives the same bits for them. Of the native kernels
+   * only inference does, in slices of well under a millisecond, between which the garbage collector
+   * can run; training and gradients are computed by the Java backend, which is slower: for those,
+   * copy the data once, such as with {@link #to(DType)}.
    *
    * @param buffer a {@link FloatBuffer}, {@link java.nio.DoubleBuffer} or {@link
    *     java.nio.ShortBuffer} of {@code dtype}, or a {@link java.nio.ByteBuffer}: direct, or on an
@@ -273,8 +274,9 @@ public final class Tensor implements AutoCloseable {
    * A view, without a copy, of a {@code java.lang.foreign.MemorySegment}, on JDK 22 and later. It
    * ends with the segment's arena: from then on uses are an {@link IllegalStateException}, and so
    * are those by a thread that the arena is not for. The native kernels take segments of confined
-   * arenas, the global arena and arrays; segments that another thread could close meanwhile are
-   * computed on in Java, with the same bits.
+   * arenas and the global arena; on the heap, and in segments that another thread could close
+   * meanwhile, is computed as {@link #wrap(Buffer, DType, long...)} says, on the latter always by
+   * the Java backend.
    *
    * @param memorySegment an {@code Object}, because this class is for JDK 17 too
    * @throws UnsupportedOperationException on an earlier JDK
