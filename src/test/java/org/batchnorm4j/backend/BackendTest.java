@@ -359,4 +359,15 @@ class BackendTest {
     assertThrows(IllegalArgumentException.class, () -> new Activation(Activation.Kind.RELU, 0.5));
     assertThrows(IllegalArgumentException.class, () -> new Activation(Activation.Kind.NONE, 0));
   }
+
+  /** With one position per sample there is one layout. */
+  @Test
+  void onePositionIsChannelsLast() {
+    Problem rows = new Problem(4, 5, 1, Layout.NSC, DType.F32, Activation.NONE);
+    assertEquals(rows, new Problem(4, 5, 1, Layout.NCS, DType.F32, Activation.NONE));
+    assertEquals(rows, Problem.of(Tensor.zeros(4, 5), Activation.NONE));
+    assertEquals(rows, Problem.of(Tensor.zeros(4, 5, 1), Activation.NONE));
+    Problem planes = Problem.of(Tensor.zeros(4, 5, 2), Activation.NONE);
+    assertEquals(Layout.NCS, planes.layout());
+  }
 }

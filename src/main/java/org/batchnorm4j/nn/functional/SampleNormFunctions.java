@@ -456,8 +456,7 @@ public final class SampleNormFunctions {
 
   /** Rows as the channels of one sample. */
   private static Problem rows(Tensor x, long count, long length) {
-    Layout layout = length == 1 ? Layout.NSC : Layout.NCS;
-    return new Problem(1, count, length, layout, x.dtype(), Activation.NONE);
+    return new Problem(1, count, length, Layout.NCS, x.dtype(), Activation.NONE);
   }
 
   /** Normalizes the rows, then scales and shifts the channels of {@code columns}. */
@@ -588,9 +587,8 @@ public final class SampleNormFunctions {
 
   /** The problem with its values where {@link #view} has them. */
   private static Problem rowMajor(Problem problem) {
-    Layout layout = problem.s() == 1 ? Layout.NSC : Layout.NCS;
     return new Problem(
-        problem.n(), problem.c(), problem.s(), layout, problem.dtype(), Activation.NONE);
+        problem.n(), problem.c(), problem.s(), Layout.NCS, problem.dtype(), Activation.NONE);
   }
 
   /** Statistics that normalize every value to itself. */
