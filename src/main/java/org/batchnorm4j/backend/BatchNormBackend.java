@@ -12,8 +12,9 @@ import org.jspecify.annotations.Nullable;
  * tensors ({@code x, y, residual, dy, dx, dresidual}) hold {@code problem}'s values in its dtype;
  * per-channel tensors hold C values in the parameter type. Any of them may lie on the heap. An
  * output may be the very memory of an input ({@code y} of {@code x} or {@code residual}; {@code dx}
- * and {@code dresidual} of {@code dy}, {@code x} or {@code y}), but may not overlap it otherwise;
- * one tensor may serve as several of the per-channel inputs.
+ * and {@code dresidual} of {@code dy}, {@code x} or {@code y}), or {@linkplain Tensor#isBeside
+ * beside} it, but may not overlap it otherwise; one tensor may serve as several of the per-channel
+ * inputs.
  *
  * <p>Thread-safe: calls on tensors that no other call writes may run at the same time. No call
  * allocates in steady state, but for one small object where data lies on the heap.

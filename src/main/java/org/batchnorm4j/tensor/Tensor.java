@@ -896,6 +896,23 @@ public final class Tensor implements AutoCloseable {
         && pitch == other.pitch;
   }
 
+  /**
+   * Whether both are slices of the rows of one tensor, samples or channels last positions, side by
+   * side: they {@link #overlaps overlap} by their ranges, but have no element in common.
+   */
+  public boolean isBeside(Tensor other) {
+    if (!overlaps(other)
+        || dtype != other.dtype
+        || format != other.format
+        || pitch != other.pitch) {
+      return false;
+    }
+    long row = pitch * dtype.bytes();
+    long ahead = Math.floorMod(other.place() - place(), row);
+    return ahead >= densePitch(format, shape) * dtype.bytes()
+        && ahead + densePitch(format, other.shape) * dtype.bytes() <= row;
+  }
+
   /** Copies {@code length} neighbouring elements, as floats, between acquire and release. */
   public void read(long position, float[] to, int at, int length) {
     int from = (int) position;
