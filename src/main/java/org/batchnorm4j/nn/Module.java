@@ -23,7 +23,13 @@ import org.jspecify.annotations.Nullable;
  * Parameter#grad}.
  *
  * <p>A module is used by one thread at a time, unless a method says otherwise. A call that throws
- * has changed nothing.
+ * has changed nothing; of a network this holds as far as {@link Sequential} says.
+ *
+ * <p><b>Modules of your own</b> extend this class, and say what is in them by {@link #children},
+ * {@link #ownParameters} and {@link #ownBuffers}. They can be in networks, which are trained,
+ * loaded and saved as others are; with {@link #outputShape} shapes are checked ahead through them
+ * too. Only this package's can be copied: {@link Sequential#fuse} and {@link InferenceModel#of}
+ * refuse a network with any other.
  */
 public abstract class Module implements AutoCloseable {
   private static final String COUNTER = "num_batches_tracked";
@@ -122,7 +128,7 @@ public abstract class Module implements AutoCloseable {
   }
 
   /** Called after values were loaded into the tensors of {@link #ownBuffers}. */
-  protected void buffersLoaded() {}
+  void buffersLoaded() {}
 
   /**
    * Called before a load looks at this module's tensors: one that has none yet makes them, of the
