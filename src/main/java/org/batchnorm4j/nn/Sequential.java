@@ -15,10 +15,11 @@ import org.batchnorm4j.tensor.Tensor;
  * Layers one after another, like {@code torch.nn.Sequential}; unnamed ones are called {@code 0},
  * {@code 1} and so on.
  *
- * <p>Shapes are checked through all layers before the first one runs: an input that a layer cannot
- * take changes nothing. What a layer refuses for another reason, its type, its memory format or
- * because something is closed, it refuses when those before it have run and a batch norm among them
- * has counted the batch.
+ * <p>Shapes are checked through all layers before the first one runs, as far as each says what
+ * comes out of it: an input of a shape that a layer cannot take changes nothing. What a layer
+ * refuses for another reason, such as its type, its memory format or because something is closed,
+ * it refuses when those before it have run: a batch norm among them that is in training mode has
+ * then counted the batch and moved its running statistics. The same holds of a {@link Residual}.
  */
 public final class Sequential extends Module {
   private final Map<String, Module> layers = new LinkedHashMap<>();
