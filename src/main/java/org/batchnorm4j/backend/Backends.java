@@ -12,7 +12,7 @@ import org.bytedeco.javacpp.Loader;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Picks the backend, once, by these system properties:
+ * Picks the backend and the number of threads, once, by these system properties:
  *
  * <ul>
  *   <li>{@code org.batchnorm4j.backend}: {@code auto} (default: native, or Java where the native
@@ -149,11 +149,15 @@ public final class Backends {
   }
 
   /**
-   * The most threads a call may use, by the property.
+   * The most threads a call may use, by the property as it was at the first call.
    *
    * @throws IllegalArgumentException if the property is not a whole number from 1
    */
   public static int threadLimit() {
+    return Threads.LIMIT.get();
+  }
+
+  private static int readThreadLimit() {
     String wanted = System.getProperty(THREADS_PROPERTY);
     if (wanted == null) {
       return Runtime.getRuntime().availableProcessors();
@@ -174,8 +178,8 @@ public final class Backends {
         "system property " + property + " must be one of: " + known + "; but got \"" + got + "\"");
   }
 
-  /** A backend, or why there is none: thrown at every call, not as the initializer's error. */
-  private record Choice<B>(@Nullable B backend, @Nullable RuntimeException failure) {
+  /** What was chosen, or why nothing: thrown at every call, not as the initializer's error. */
+  private record Choice<B>(@Nullable B choice, @Nullable RuntimeException failure) {
     static <B> Choice<B> of(Supplier<B> choose) {
       try {
         return new Choice<>(choose.get(), null);
@@ -185,15 +189,19 @@ public final class Backends {
     }
 
     B get() {
-      if (backend == null) {
+      if (choice == null) {
         throw Objects.requireNonNull(failure);
       }
-      return backend;
+      return choice;
     }
   }
 
   private static final class Best {
     static final Choice<BatchNormBackend> INSTANCE = Choice.of(Backends::choose);
+  }
+
+  private static final class Threads {
+    static final Choice<Integer> LIMIT = Choice.of(Backends::readThreadLimit);
   }
 
   private static final class Java {

@@ -10,10 +10,11 @@ import org.jspecify.annotations.Nullable;
  * <p>Implementations trust their arguments: {@code nn.functional} has checked shapes, types,
  * formats and overlap. Only what would take native code beyond a tensor's memory they refuse. Data
  * tensors ({@code x, y, residual, dy, dx, dresidual}) hold {@code problem}'s values in its dtype;
- * per-channel tensors hold C values in the parameter type. An output may be the very memory of an
- * input ({@code y} of {@code x} or {@code residual}; {@code dx} and {@code dresidual} of {@code
- * dy}, {@code x} or {@code y}), but may not overlap it otherwise; one tensor may serve as several
- * of the per-channel inputs.
+ * per-channel tensors hold C values in the parameter type. Any of them may lie on the heap. An
+ * output may be the very memory of an input ({@code y} of {@code x} or {@code residual}; {@code dx}
+ * and {@code dresidual} of {@code dy}, {@code x} or {@code y}), or {@linkplain Tensor#isBeside
+ * beside} it, but may not overlap it otherwise; one tensor may serve as several of the per-channel
+ * inputs.
  *
  * <p>Thread-safe: calls on tensors that no other call writes may run at the same time. No call
  * allocates in steady state, but for one small object where data lies on the heap.
@@ -22,15 +23,6 @@ public sealed interface BatchNormBackend permits NativeBackend, JavaBackend {
 
   /** {@code native} or {@code java}. */
   String name();
-
-  /**
-   * For who calls more than one of the methods below: checks, before the first of them writes, that
-   * all can use these tensors.
-   *
-   * @throws IllegalArgumentException if one lies where this backend cannot go
-   * @throws IllegalStateException if one is closed
-   */
-  void checkReach(@Nullable Tensor... tensors);
 
   /**
    * {@code y = act((x - runningMean) * (weight / sqrt(runningVar + eps)) + bias + residual)}.

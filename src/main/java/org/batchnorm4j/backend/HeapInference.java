@@ -47,7 +47,10 @@ public record HeapInference(
       throw new IllegalArgumentException(
           "expected at least " + sample.c() + " contiguous values in " + type + ", but got " + t);
     }
-    NativeBackend.address(t);
+    if (t != null && t.address() == 0) {
+      throw new IllegalArgumentException(
+          t + " lies where native code cannot go; copy it with to(DType)");
+    }
   }
 
   /** Whether data is where native code can go, in arrays of the right type or outside the heap. */

@@ -22,12 +22,6 @@ public final class JavaBackend implements BatchNormBackend {
   }
 
   @Override
-  public void checkReach(@Nullable Tensor... tensors) {
-    InUse.acquire(tensors);
-    InUse.release(tensors);
-  }
-
-  @Override
   public void inference(
       Problem problem,
       Tensor x,
@@ -42,7 +36,7 @@ public final class JavaBackend implements BatchNormBackend {
     InUse.acquire(used);
     try {
       passes(problem)
-          .inference(ordered(problem), x, residual, y, runningMean, runningVar, weight, bias, eps);
+          .inference(problem, x, residual, y, runningMean, runningVar, weight, bias, eps);
     } finally {
       InUse.release(used);
     }
@@ -71,17 +65,7 @@ public final class JavaBackend implements BatchNormBackend {
     try {
       passes(problem)
           .training(
-              ordered(problem),
-              x,
-              residual,
-              y,
-              weight,
-              bias,
-              eps,
-              saved,
-              runningMean,
-              runningVar,
-              momentum);
+              problem, x, residual, y, weight, bias, eps, saved, runningMean, runningVar, momentum);
     } finally {
       InUse.release(used);
     }
@@ -109,8 +93,7 @@ public final class JavaBackend implements BatchNormBackend {
     InUse.acquire(used);
     try {
       passes(problem)
-          .backwardTraining(
-              ordered(problem), dy, x, y, weight, bias, saved, dx, dresidual, dweight, dbias);
+          .backwardTraining(problem, dy, x, y, weight, bias, saved, dx, dresidual, dweight, dbias);
     } finally {
       InUse.release(used);
     }
@@ -138,7 +121,7 @@ public final class JavaBackend implements BatchNormBackend {
     try {
       passes(problem)
           .backwardInference(
-              ordered(problem),
+              problem,
               dy,
               x,
               y,
@@ -161,7 +144,7 @@ public final class JavaBackend implements BatchNormBackend {
     @Nullable Tensor[] used = {x, mean, m2};
     InUse.acquire(used);
     try {
-      passes(problem).statistics(ordered(problem), x, mean, m2);
+      passes(problem).statistics(problem, x, mean, m2);
     } finally {
       InUse.release(used);
     }
@@ -181,7 +164,7 @@ public final class JavaBackend implements BatchNormBackend {
     };
     InUse.acquire(used);
     try {
-      passes(problem).normalize(ordered(problem), x, residual, y, given, weight, bias);
+      passes(problem).normalize(problem, x, residual, y, given, weight, bias);
     } finally {
       InUse.release(used);
     }
@@ -199,7 +182,7 @@ public final class JavaBackend implements BatchNormBackend {
     @Nullable Tensor[] used = {dy, x, y, given.mean(), given.meanLow(), given.invStd(), sumDy, dot};
     InUse.acquire(used);
     try {
-      passes(problem).gradientSums(ordered(problem), dy, x, y, given, sumDy, dot);
+      passes(problem).gradientSums(problem, dy, x, y, given, sumDy, dot);
     } finally {
       InUse.release(used);
     }
@@ -224,8 +207,7 @@ public final class JavaBackend implements BatchNormBackend {
     InUse.acquire(used);
     try {
       passes(problem)
-          .inputGradient(
-              ordered(problem), dy, x, y, weight, given, sumDy, dot, count, dx, dresidual);
+          .inputGradient(problem, dy, x, y, weight, given, sumDy, dot, count, dx, dresidual);
     } finally {
       InUse.release(used);
     }
@@ -233,14 +215,5 @@ public final class JavaBackend implements BatchNormBackend {
 
   private Passes<?> passes(Problem problem) {
     return problem.dtype() == DType.F64 ? doubles.get() : floats.get();
-  }
-
-  /** With one value per channel and sample, both layouts are the same; this one is faster. */
-  private static Problem ordered(Problem problem) {
-    if (problem.s() != 1 || problem.layout() == Layout.NSC) {
-      return problem;
-    }
-    return new Problem(
-        problem.n(), problem.c(), 1, Layout.NSC, problem.dtype(), problem.activation());
   }
 }

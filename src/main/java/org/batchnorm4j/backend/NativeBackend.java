@@ -6,8 +6,12 @@ import org.batchnorm4j.tensor.Tensor;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The kernels in C++. Immutable: {@link #withIsa} and {@link #withThreads} make another one, for
- * tests, benchmarks and callers that want a limit of their own.
+ * The kernels in C++. A call with a tensor that native code cannot go to, on the heap or in a
+ * MemorySegment that another thread may close, is computed by the Java backend: the same bits, on
+ * the calling thread alone. Only for inference of data on the heap the kernels go there.
+ *
+ * <p>Immutable: {@link #withIsa} and {@link #withThreads} make another one, for tests, benchmarks
+ * and callers that want a limit of their own.
  */
 public final class NativeBackend implements BatchNormBackend {
   private final Isa isa;
@@ -51,18 +55,6 @@ public final class NativeBackend implements BatchNormBackend {
   }
 
   @Override
-  public void checkReach(@Nullable Tensor... tensors) {
-    InUse.acquire(tensors);
-    try {
-      for (Tensor t : tensors) {
-        address(t);
-      }
-    } finally {
-      InUse.release(tensors);
-    }
-  }
-
-  @Override
   public void inference(
       Problem problem,
       Tensor x,
@@ -76,12 +68,9 @@ public final class NativeBackend implements BatchNormBackend {
     @Nullable Tensor[] used = {x, residual, y, runningMean, runningVar, weight, bias};
     InUse.acquire(used);
     try {
-      if (x.address() == 0 || y.address() == 0 || residual != null && residual.address() == 0) {
+      if (!canReach(used)) {
         if (HeapInference.canReach(problem.dtype(), x, residual, y)
-            && isAddressable(runningMean)
-            && isAddressable(runningVar)
-            && isAddressable(weight)
-            && isAddressable(bias)) {
+            && canReach(runningMean, runningVar, weight, bias)) {
           onHeap(problem, runningMean, runningVar, weight, bias, eps).run(x, residual, y);
         } else {
           Backends.javaBackend()
@@ -152,6 +141,22 @@ public final class NativeBackend implements BatchNormBackend {
     };
     InUse.acquire(used);
     try {
+      if (!canReach(used)) {
+        Backends.javaBackend()
+            .training(
+                problem,
+                x,
+                residual,
+                y,
+                weight,
+                bias,
+                eps,
+                saved,
+                runningMean,
+                runningVar,
+                momentum);
+        return;
+      }
       check(
           BatchNormNative.bn_training(
               isa.ordinal(),
@@ -204,6 +209,12 @@ public final class NativeBackend implements BatchNormBackend {
     };
     InUse.acquire(used);
     try {
+      if (!canReach(used)) {
+        Backends.javaBackend()
+            .backwardTraining(
+                problem, dy, x, y, weight, bias, saved, dx, dresidual, dweight, dbias);
+        return;
+      }
       check(
           BatchNormNative.bn_backward_training(
               isa.ordinal(),
@@ -257,6 +268,24 @@ public final class NativeBackend implements BatchNormBackend {
     };
     InUse.acquire(used);
     try {
+      if (!canReach(used)) {
+        Backends.javaBackend()
+            .backwardInference(
+                problem,
+                dy,
+                x,
+                y,
+                weight,
+                bias,
+                runningMean,
+                runningVar,
+                eps,
+                dx,
+                dresidual,
+                dweight,
+                dbias);
+        return;
+      }
       check(
           BatchNormNative.bn_backward_inference(
               isa.ordinal(),
@@ -295,6 +324,10 @@ public final class NativeBackend implements BatchNormBackend {
     @Nullable Tensor[] used = {x, mean, m2};
     InUse.acquire(used);
     try {
+      if (!canReach(used)) {
+        Backends.javaBackend().statistics(problem, x, mean, m2);
+        return;
+      }
       check(
           BatchNormNative.bn_statistics(
               isa.ordinal(),
@@ -327,6 +360,10 @@ public final class NativeBackend implements BatchNormBackend {
     };
     InUse.acquire(used);
     try {
+      if (!canReach(used)) {
+        Backends.javaBackend().normalize(problem, x, residual, y, given, weight, bias);
+        return;
+      }
       check(
           BatchNormNative.bn_normalize(
               isa.ordinal(),
@@ -366,6 +403,10 @@ public final class NativeBackend implements BatchNormBackend {
     @Nullable Tensor[] used = {dy, x, y, given.mean(), given.meanLow(), given.invStd(), sumDy, dot};
     InUse.acquire(used);
     try {
+      if (!canReach(used)) {
+        Backends.javaBackend().gradientSums(problem, dy, x, y, given, sumDy, dot);
+        return;
+      }
       check(
           BatchNormNative.bn_gradient_sums(
               isa.ordinal(),
@@ -410,6 +451,11 @@ public final class NativeBackend implements BatchNormBackend {
     };
     InUse.acquire(used);
     try {
+      if (!canReach(used)) {
+        Backends.javaBackend()
+            .inputGradient(problem, dy, x, y, weight, given, sumDy, dot, count, dx, dresidual);
+        return;
+      }
       check(
           BatchNormNative.bn_input_gradient(
               isa.ordinal(),
@@ -473,28 +519,19 @@ public final class NativeBackend implements BatchNormBackend {
         t + " is too small for " + problem + ", or of another type than its values there have");
   }
 
-  private static boolean isAddressable(@Nullable Tensor t) {
-    return t == null || t.address() != 0;
+  /** Whether native code can go to all of these. */
+  private static boolean canReach(@Nullable Tensor... tensors) {
+    for (Tensor t : tensors) {
+      if (t != null && t.address() == 0) {
+        return false;
+      }
+    }
+    return true;
   }
 
-  /**
-   * Where native code finds a tensor; 0 for none.
-   *
-   * @throws IllegalArgumentException if it cannot go there
-   */
-  static long address(@Nullable Tensor t) {
-    if (t == null) {
-      return 0;
-    }
-    long address = t.address();
-    if (address == 0) {
-      throw new IllegalArgumentException(
-          t
-              + " lies where native code cannot go, on the heap or in a MemorySegment that another"
-              + " thread may close; the native backend takes that for the data of inference only:"
-              + " copy it with to(DType), or use Backends.javaBackend()");
-    }
-    return address;
+  /** Where native code finds a tensor that it {@link #canReach}; 0 for none. */
+  private static long address(@Nullable Tensor t) {
+    return t == null ? 0 : t.address();
   }
 
   private static long pitch(@Nullable Tensor t) {

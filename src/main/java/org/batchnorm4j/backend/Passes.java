@@ -19,7 +19,7 @@ final class Passes<A> {
   private final Chunks chunks = new Chunks();
   private final ChunkSums sums = new ChunkSums();
   private final ChannelMoments moments = new ChannelMoments();
-  private final GradientSums gradients = new GradientSums();
+  private final ChannelGradients gradients = new ChannelGradients();
   private final BlockReader<A> reader;
   private final Strips<A> strips;
 

@@ -8,9 +8,16 @@ import org.batchnorm4j.tensor.Tensor;
 /**
  * What every layer below {@code nn} knows of a batch norm: N samples of C channels of S values,
  * where they lie, their type and what is fused behind the normalization. 1d, 2d and 3d are all
- * this; (N, C) input is channels last with S = 1.
+ * this; (N, C) input has S = 1.
  */
 public record Problem(long n, long c, long s, Layout layout, DType dtype, Activation activation) {
+  /**
+   * @param layout taken for channels last where S = 1: both are then one, rows of C channels a
+   *     pitch apart, and as such it is faster
+   */
+  public Problem {
+    layout = s == 1 ? Layout.NSC : layout;
+  }
 
   /** The problem that a tensor of shape (N, C, ...) is, of a type other than I64. */
   public static Problem of(Tensor x, Activation activation) {
@@ -19,10 +26,7 @@ public record Problem(long n, long c, long s, Layout layout, DType dtype, Activa
     for (int i = 2; i < shape.rank(); i++) {
       s *= shape.dim(i);
     }
-    // With one position per sample the two formats are one: rows of C channels, pitch elements
-    // apart.
-    boolean rows = s == 1 || x.format() == MemoryFormat.CHANNELS_LAST;
-    Layout layout = rows ? Layout.NSC : Layout.NCS;
+    Layout layout = x.format() == MemoryFormat.CHANNELS_LAST ? Layout.NSC : Layout.NCS;
     return new Problem(shape.dim(0), shape.dim(1), s, layout, x.dtype(), activation);
   }
 

@@ -3,6 +3,7 @@ package org.batchnorm4j.nn;
 import java.math.BigDecimal;
 import java.util.Collections;
 import java.util.LinkedHashMap;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Objects;
 import java.util.function.Consumer;
@@ -32,6 +33,10 @@ import org.jspecify.annotations.Nullable;
  * batch's own statistics are needed, is an {@link IllegalArgumentException}; a closed tensor or
  * module an {@link IllegalStateException}. A call that throws has changed nothing, the counter
  * included.
+ *
+ * <p><b>Memory.</b> Input on the heap ({@link Tensor#wrap(float[], long...)}) will do, but is
+ * trained on by the slower Java backend, to the same bits; what {@link Tensor#of(float[], long...)}
+ * makes is trained on natively.
  *
  * <p><b>Threads.</b> One thread at a time, except the {@code forward} methods with an {@code out}
  * in evaluation mode: any number of threads may call them at the same time, each with its own
@@ -578,7 +583,7 @@ public abstract sealed class BatchNorm extends Module
     return (value < 0 ? "-" : "")
         + digits.charAt(0)
         + fraction
-        + String.format("e%s%02d", exponent < 0 ? "-" : "+", Math.abs(exponent));
+        + String.format(Locale.ROOT, "e%s%02d", exponent < 0 ? "-" : "+", Math.abs(exponent));
   }
 
   private static void checkMomentum(@Nullable Double momentum) {

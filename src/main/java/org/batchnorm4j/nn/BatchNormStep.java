@@ -64,12 +64,11 @@ final class BatchNormStep implements Step {
     parameters.write(channels, var, 0, channels);
     parameters.write(2L * channels, weights, 0, channels);
     parameters.write(3L * channels, biases, 0, channels);
-    Layout layout = positions > 1 ? Layout.NCS : Layout.NSC;
     kernel =
         backend == null
             ? null
             : backend.onHeap(
-                new Problem(1, channels, positions, layout, DType.F32, Activation.NONE),
+                new Problem(1, channels, positions, Layout.NCS, DType.F32, Activation.NONE),
                 parameters.narrow(0, 0, 1),
                 parameters.narrow(0, 1, 1),
                 parameters.narrow(0, 2, 1),

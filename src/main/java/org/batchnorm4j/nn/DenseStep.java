@@ -30,15 +30,28 @@ final class DenseStep implements Step {
     out = linear.outFeatures();
     this.rowsPerSample = rowsPerSample;
     weight = linear.weight().value().to(DType.F32);
-    float[] values = weight.toFloatArray();
-    byInput = new float[in][out];
+    byInput = byInput(linear);
+    bias = bias(linear);
+  }
+
+  /** A copy of the weights by input and then output, so that the outputs of one are neighbours. */
+  static float[][] byInput(Linear linear) {
+    int in = linear.inFeatures();
+    int out = linear.outFeatures();
+    float[] values = linear.weight().value().toFloatArray();
+    float[][] byInput = new float[in][out];
     for (int i = 0; i < in; i++) {
       for (int o = 0; o < out; o++) {
         byInput[i][o] = values[o * in + i];
       }
     }
-    Parameter b = linear.bias();
-    bias = b == null ? new float[out] : b.value().toFloatArray();
+    return byInput;
+  }
+
+  /** A copy of the bias, of zeros where there is none. */
+  static float[] bias(Linear linear) {
+    Parameter bias = linear.bias();
+    return bias == null ? new float[linear.outFeatures()] : bias.value().toFloatArray();
   }
 
   @Override

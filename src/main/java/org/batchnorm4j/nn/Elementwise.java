@@ -5,7 +5,7 @@ import org.batchnorm4j.tensor.Tensor;
 
 /** A layer that maps every element by itself, in whatever order the elements lie. */
 abstract class Elementwise extends Layer {
-  private final Chunks chunks = new Chunks();
+  private final ElementChunks chunks = new ElementChunks();
 
   /**
    * Maps the first {@code n} values in place; the first of them is element {@code at} in memory.

@@ -116,7 +116,7 @@ final class Freezer {
     for (int i = 0; i < layers.size(); i++) {
       Module next = i + 1 < layers.size() ? layers.get(i + 1) : null;
       Module folded = fold(layers.get(i), next, value.shape);
-      Module layer = folded == null ? layers.get(i).copy() : folded;
+      Module layer = folded == null ? copyOf(layers.get(i)) : folded;
       i += folded == null ? 0 : 1;
       Module behind = i + 1 < layers.size() ? layers.get(i + 1) : null;
       if (layer instanceof Linear linear && SmallDenseStep.isFor(linear)) {
@@ -135,6 +135,11 @@ final class Freezer {
     return freezeSmall(small, value);
   }
 
+  /** A copy; of a residual block, the parts of which are copied one by one, the block itself. */
+  private static Module copyOf(Module layer) {
+    return layer instanceof Residual ? layer : layer.copy();
+  }
+
   private static void flatten(Module module, List<Module> layers) {
     if (module instanceof Sequential s) {
       s.children().values().forEach(m -> flatten(m, layers));
@@ -149,7 +154,7 @@ final class Freezer {
     return possible ? Fusion.foldPair(layer, next) : null;
   }
 
-  /** Freezes one layer, which nobody else uses. */
+  /** Freezes one layer, which nobody else uses: but for a residual block it is a copy. */
   private Value freeze(Module layer, Value x) {
     Shape shape = layer.outputShape(x.shape);
     if (layer instanceof Flatten) {
@@ -178,6 +183,12 @@ final class Freezer {
     }
     if (layer instanceof Residual residual) {
       return freezeResidual(residual, x);
+    }
+    try {
+      // What is normalized by itself can be too small for that, in a part of a batch too.
+      layer.eval().check(x.shape);
+    } catch (IllegalArgumentException refused) {
+      throw Sequential.refusedBy(layer.toString(), refused);
     }
     return apply(new ModuleStep(layer, x.shape), x, shape);
   }

@@ -90,7 +90,7 @@ public final class Fusion {
     checkEvaluates("Sequential", net);
     checkAllEvaluate("", net);
     Sequential fused = fuse(net, false);
-    fused.eval();
+    fused.setFused();
     return fused;
   }
 
@@ -115,7 +115,6 @@ public final class Fusion {
     layers.removeIf(e -> e.getValue() instanceof Dropout);
     layers.replaceAll(e -> Map.entry(e.getKey(), e.getValue().settled()));
     Sequential fused = new Sequential();
-    fused.setFused();
     for (int i = 0; i < layers.size(); i++) {
       Module layer = layers.get(i).getValue();
       Module next = i + 1 < layers.size() ? layers.get(i + 1).getValue() : null;

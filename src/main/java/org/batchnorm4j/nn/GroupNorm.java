@@ -78,6 +78,13 @@ public final class GroupNorm extends SampleNorm {
   }
 
   @Override
+  Shape check(Shape x) {
+    outputShape(x);
+    SampleNormFunctions.checkGroups(x, numGroups);
+    return x;
+  }
+
+  @Override
   long rows(Shape x) {
     return x.dim(0) * numGroups;
   }

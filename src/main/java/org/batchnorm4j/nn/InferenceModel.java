@@ -81,8 +81,9 @@ public final class InferenceModel implements AutoCloseable {
    * @param module a {@link Sequential} or a single layer, such as a {@link BatchNorm1d} that scales
    *     features; it stays as it is
    * @param sampleShape the shape of one sample, without the dimension N, such as 1, 28, 28
-   * @throws IllegalArgumentException if the module cannot take such samples, or if a layer is not
-   *     one of this package, is not f32, or is a batch norm without running statistics
+   * @throws IllegalArgumentException if the module cannot take such samples, one at a time too; or
+   *     if a layer is not one of this package, is not f32, or is a batch norm without running
+   *     statistics
    * @throws IllegalStateException if the module is closed
    */
   public static InferenceModel of(Module module, long... sampleShape) {

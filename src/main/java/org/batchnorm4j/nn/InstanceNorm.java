@@ -135,6 +135,15 @@ public abstract sealed class InstanceNorm extends SampleNorm
   }
 
   @Override
+  final Shape check(Shape x) {
+    outputShape(x);
+    if (isTraining() || running == null) {
+      SampleNormFunctions.checkInstances(withSamples(x));
+    }
+    return x;
+  }
+
+  @Override
   final long rows(Shape x) {
     return x.rank() == spatialDimensions + 2 ? x.dim(0) * numFeatures : numFeatures;
   }
@@ -237,10 +246,18 @@ public abstract sealed class InstanceNorm extends SampleNorm
               + " is one sample without dimension N, and must then be contiguous and channels"
               + " first; call to(MemoryFormat.CHANNELS_FIRST) first");
     }
+    return t.view(MemoryFormat.CHANNELS_FIRST, withSamples(shape));
+  }
+
+  /** The shape with a dimension N. */
+  private Shape withSamples(Shape shape) {
+    if (shape.rank() == spatialDimensions + 2) {
+      return shape;
+    }
     long[] dims = new long[shape.rank() + 1];
     dims[0] = 1;
     System.arraycopy(shape.toArray(), 0, dims, 1, shape.rank());
-    return t.view(MemoryFormat.CHANNELS_FIRST, Shape.of(dims));
+    return Shape.of(dims);
   }
 
   @Override

@@ -192,7 +192,7 @@ public abstract sealed class LazyBatchNorm<T extends BatchNorm> extends Module
   }
 
   @Override
-  protected final void buffersLoaded() {
+  final void buffersLoaded() {
     if (guessed) {
       loadRefused();
     }

@@ -23,12 +23,19 @@ import org.jspecify.annotations.Nullable;
  * Parameter#grad}.
  *
  * <p>A module is used by one thread at a time, unless a method says otherwise. A call that throws
- * has changed nothing.
+ * has changed nothing; of a network this holds as far as {@link Sequential} says.
+ *
+ * <p><b>Modules of your own</b> extend this class, and say what is in them by {@link #children},
+ * {@link #ownParameters} and {@link #ownBuffers}. They can be in networks, which are trained,
+ * loaded and saved as others are; with {@link #outputShape} shapes are checked ahead through them
+ * too. Only this package's can be copied: {@link Sequential#fuse} and {@link InferenceModel#of}
+ * refuse a network with any other.
  */
 public abstract class Module implements AutoCloseable {
   private static final String COUNTER = "num_batches_tracked";
 
   private boolean training = true;
+  private boolean fused;
 
   /** Computes the output. */
   public abstract Tensor forward(Tensor x);
@@ -96,6 +103,7 @@ public abstract class Module implements AutoCloseable {
   final <M extends Module> M withMode(M copy) {
     Module module = copy;
     module.training = training;
+    module.fused = fused;
     return copy;
   }
 
@@ -120,7 +128,7 @@ public abstract class Module implements AutoCloseable {
   }
 
   /** Called after values were loaded into the tensors of {@link #ownBuffers}. */
-  protected void buffersLoaded() {}
+  void buffersLoaded() {}
 
   /**
    * Called before a load looks at this module's tensors: one that has none yet makes them, of the
@@ -161,8 +169,26 @@ public abstract class Module implements AutoCloseable {
     return this;
   }
 
+  /** Makes this module and all below it evaluate for ever. */
+  final void setFused() {
+    collect(
+        "",
+        (prefix, m) -> {
+          m.training = false;
+          m.fused = true;
+        });
+  }
+
   /** Throws if the module can only evaluate. */
-  void checkTrainable() {}
+  final void checkTrainable() {
+    if (fused) {
+      throw new IllegalStateException(
+          "this "
+              + label()
+              + " was made by fuse() and can only evaluate: train the network it was made from, and"
+              + " fuse that again");
+    }
+  }
 
   /** Sets the mode of this module and of none below it. */
   final void setMode(boolean mode) {

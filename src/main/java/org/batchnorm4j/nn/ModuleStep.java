@@ -1,5 +1,7 @@
 package org.batchnorm4j.nn;
 
+import org.batchnorm4j.backend.Backends;
+import org.batchnorm4j.backend.NativeBackend;
 import org.batchnorm4j.tensor.DType;
 import org.batchnorm4j.tensor.MemoryFormat;
 import org.batchnorm4j.tensor.Shape;
@@ -11,14 +13,17 @@ final class ModuleStep implements Step {
   private final Shape sample;
 
   /**
-   * Takes over the module.
+   * Takes over the module, which is in evaluation mode.
    *
    * @param sample the shape of one sample, with a first dimension of 1
    */
   ModuleStep(Module module, Shape sample) {
     this.module = module;
     this.sample = sample;
-    module.eval();
+    // A call of an InferenceModel computes on the calling thread alone.
+    if (Backends.best() instanceof NativeBackend b) {
+      module.backend(b.withThreads(1));
+    }
   }
 
   @Override

@@ -23,7 +23,7 @@ public final class Residual extends Module {
   private final Activation activation;
   private final @Nullable Elementwise activationLayer;
 
-  private final Chunks chunks = new Chunks();
+  private final ElementChunks chunks = new ElementChunks();
   private final Slot output = new Slot();
   private final Slot masked = new Slot();
   private final Slot gradient = new Slot();

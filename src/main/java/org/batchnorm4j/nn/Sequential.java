@@ -15,15 +15,15 @@ import org.batchnorm4j.tensor.Tensor;
  * Layers one after another, like {@code torch.nn.Sequential}; unnamed ones are called {@code 0},
  * {@code 1} and so on.
  *
- * <p>Shapes are checked through all layers before the first one runs: an input that a layer cannot
- * take changes nothing. What a layer refuses for another reason, its type, its memory format or
- * because something is closed, it refuses when those before it have run and a batch norm among them
- * has counted the batch.
+ * <p>Shapes are checked through all layers before the first one runs, as far as each says what
+ * comes out of it: an input of a shape that a layer cannot take changes nothing. What a layer
+ * refuses for another reason, such as its type, its memory format or because something is closed,
+ * it refuses when those before it have run: a batch norm among them that is in training mode has
+ * then counted the batch and moved its running statistics. The same holds of a {@link Residual}.
  */
 public final class Sequential extends Module {
   private final Map<String, Module> layers = new LinkedHashMap<>();
   private boolean differentiable;
-  private boolean fused;
 
   /** With these layers, called {@code 0}, {@code 1} and so on. */
   public Sequential(Module... layers) {
@@ -192,7 +192,6 @@ public final class Sequential extends Module {
   Sequential copy() {
     Sequential copy = new Sequential();
     layers.forEach((name, layer) -> copy.add(name, layer.copy()));
-    copy.fused = fused;
     return withMode(copy);
   }
 
@@ -223,28 +222,14 @@ public final class Sequential extends Module {
    * the end of a {@link Residual}'s body stays, as it does the sum and the activation as well;
    * Dropout is left out. Layers keep their names. It shares no memory with this network.
    *
-   * <p>The copy cannot be put into training mode. Its results are those of this network but for
-   * rounding where something was folded, and the same bits where nothing was.
+   * <p>The copy, and each part of it, cannot be put into training mode. Its results are those of
+   * this network but for rounding where something was folded, and the same bits where nothing was.
    *
    * @throws IllegalStateException if this network or a layer of it is in training mode or closed
    * @throws IllegalArgumentException if a layer is not one of this package
    */
   public Sequential fuse() {
     return Fusion.fuse(this);
-  }
-
-  /** Makes this a network that cannot be trained. */
-  void setFused() {
-    fused = true;
-  }
-
-  @Override
-  void checkTrainable() {
-    if (fused) {
-      throw new IllegalStateException(
-          "this Sequential was made by fuse() and can only evaluate: train the network it was made"
-              + " from, and fuse that again");
-    }
   }
 
   @Override

@@ -34,18 +34,12 @@ final class SmallDenseStep implements Step {
 
     /** A copy. */
     static Layer of(Linear linear, boolean relu) {
-      int in = linear.inFeatures();
-      int out = linear.outFeatures();
-      float[] values = linear.weight().value().toFloatArray();
-      float[][] byInput = new float[in][out];
-      for (int i = 0; i < in; i++) {
-        for (int o = 0; o < out; o++) {
-          byInput[i][o] = values[o * in + i];
-        }
-      }
-      Parameter bias = linear.bias();
       return new Layer(
-          in, out, byInput, bias == null ? new float[out] : bias.value().toFloatArray(), relu);
+          linear.inFeatures(),
+          linear.outFeatures(),
+          DenseStep.byInput(linear),
+          DenseStep.bias(linear),
+          relu);
     }
 
     private int weights() {

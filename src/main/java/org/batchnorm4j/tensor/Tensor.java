@@ -18,8 +18,8 @@ import org.jspecify.annotations.Nullable;
  * <p>Channels first or last, the shape is (N, C, spatial...). In memory, channels first, the values
  * of a sample are contiguous and samples are {@link #pitch} elements apart; channels last, the C
  * channels of a position are contiguous and positions are {@code pitch} elements apart. A tensor
- * whose pitch is the smallest possible is {@linkplain #isContiguous contiguous}; channel slices are
- * not.
+ * whose pitch is the smallest possible is {@linkplain #isContiguous contiguous}; channel slices of
+ * several samples, or channels last of several positions, are not.
  *
  * <p>{@link #close} gives the memory back at once; without it the garbage collector does in its own
  * time. Any use of a closed tensor is an {@link IllegalStateException}. A view ({@link #reshape},
@@ -64,26 +64,42 @@ public final class Tensor implements AutoCloseable {
     this.shape = shape;
     this.dtype = dtype;
     this.format = format;
-    this.pitch = pitch;
-    fixedAddress = firstElement(memory.fixedAddress());
     long size = shape.size();
-    contiguous = size == 0 || pitch == densePitch(format, shape);
+    long dense = densePitch(format, shape);
+    // Of a single row, or none, it is all one where the next would begin.
+    this.pitch = size <= dense ? dense : pitch;
+    contiguous = this.pitch == dense;
+    fixedAddress = firstElement(memory.fixedAddress());
     extent = size == 0 ? 0 : (position(size - 1) - offset + 1) * dtype.bytes();
   }
 
   // ------------------------------------------------------------------------------------ creation
 
-  /** An f32 tensor of zeros, channels first. */
+  /**
+   * An f32 tensor of zeros, channels first.
+   *
+   * @throws IllegalArgumentException as {@link #zeros(DType, MemoryFormat, Shape)}
+   */
   public static Tensor zeros(long... shape) {
     return zeros(DType.F32, shape);
   }
 
-  /** A tensor of zeros, channels first. */
+  /**
+   * A tensor of zeros, channels first.
+   *
+   * @throws IllegalArgumentException as {@link #zeros(DType, MemoryFormat, Shape)}
+   */
   public static Tensor zeros(DType dtype, long... shape) {
     return zeros(dtype, MemoryFormat.CHANNELS_FIRST, Shape.of(shape));
   }
 
-  /** A tensor of zeros. */
+  /**
+   * A tensor of zeros.
+   *
+   * @throws IllegalArgumentException if a dimension is negative, if it would have more than 2 GiB,
+   *     or if it is to be channels last and has fewer than two dimensions
+   * @throws OutOfMemoryError if there is no memory for it
+   */
   public static Tensor zeros(DType dtype, MemoryFormat format, Shape shape) {
     checkFormat(format, shape);
     Memory memory = Memory.allocate(dtype, shape.size());
@@ -95,14 +111,19 @@ public final class Tensor implements AutoCloseable {
     return zeros(other.dtype, other.format, other.shape);
   }
 
-  /** An f32 tensor with a copy of these values, row-major. */
+  /**
+   * An f32 tensor with a copy of these values, row-major.
+   *
+   * @throws IllegalArgumentException if there are not as many as the shape has elements, or as
+   *     {@link #zeros(DType, MemoryFormat, Shape)}
+   */
   public static Tensor of(float[] values, long... shape) {
     Tensor t = zeros(DType.F32, shape);
     t.copyFrom(values);
     return t;
   }
 
-  /** An f64 tensor with a copy of these values, row-major. */
+  /** An f64 tensor, as {@link #of(float[], long...)}. */
   public static Tensor of(double[] values, long... shape) {
     Tensor t = zeros(DType.F64, shape);
     t.copyFrom(values);
@@ -138,9 +159,10 @@ public final class Tensor implements AutoCloseable {
    * says; the file of a mapped one must not be cut off meanwhile, which ends the JVM.
    *
    * <p>A read-only direct buffer makes a tensor that can only be read: as an output it is refused.
-   * Tensors on the heap are read and written by everything in Java; of the native kernels only
-   * inference takes them, in slices of well under a millisecond, between which the garbage
-   * collector can run.
+   * Everything takes tensors on the heap, and gives the same bits for them. Of the native kernels
+   * only inference does, in slices of well under a millisecond, between which the garbage collector
+   * can run; training and gradients are computed by the Java backend, which is slower: for those,
+   * copy the data once, such as with {@link #to(DType)}.
    *
    * @param buffer a {@link FloatBuffer}, {@link java.nio.DoubleBuffer} or {@link
    *     java.nio.ShortBuffer} of {@code dtype}, or a {@link java.nio.ByteBuffer}: direct, or on an
@@ -252,8 +274,9 @@ public final class Tensor implements AutoCloseable {
    * A view, without a copy, of a {@code java.lang.foreign.MemorySegment}, on JDK 22 and later. It
    * ends with the segment's arena: from then on uses are an {@link IllegalStateException}, and so
    * are those by a thread that the arena is not for. The native kernels take segments of confined
-   * arenas, the global arena and arrays; segments that another thread could close meanwhile are
-   * computed on in Java, with the same bits.
+   * arenas and the global arena; on the heap, and in segments that another thread could close
+   * meanwhile, is computed as {@link #wrap(Buffer, DType, long...)} says, on the latter always by
+   * the Java backend.
    *
    * @param memorySegment an {@code Object}, because this class is for JDK 17 too
    * @throws UnsupportedOperationException on an earlier JDK
@@ -311,7 +334,7 @@ public final class Tensor implements AutoCloseable {
 
   /**
    * Elements from one sample to the next (channels first), or from one position to the next
-   * (channels last).
+   * (channels last). Where there is no next, as many as one has.
    */
   public long pitch() {
     return pitch;
@@ -384,6 +407,8 @@ public final class Tensor implements AutoCloseable {
   /**
    * A view of indices {@code from} to {@code from + length - 1} of dimension 0 (samples) or 1
    * (channels).
+   *
+   * @throws IllegalArgumentException if it is another dimension, or they do not lie within it
    */
   public Tensor narrow(int dim, long from, long length) {
     if (dim < 0 || dim > 1 || dim >= shape.rank()) {
@@ -439,7 +464,13 @@ public final class Tensor implements AutoCloseable {
 
   // ------------------------------------------------------------------------------ values, checked
 
-  /** The element at this index (one number per dimension), widened. */
+  /**
+   * The element at this index (one number per dimension), widened.
+   *
+   * @throws IllegalArgumentException if the index has another number of dimensions
+   * @throws IndexOutOfBoundsException if it is not within the shape
+   * @throws IllegalStateException if the tensor is closed
+   */
   public double get(long... index) {
     long position = position(index);
     acquire();
@@ -450,9 +481,17 @@ public final class Tensor implements AutoCloseable {
     }
   }
 
-  /** Sets the element at this index (one number per dimension), rounding to the tensor's type. */
+  /**
+   * Sets the element at this index (one number per dimension), rounding to the tensor's type.
+   *
+   * @throws IllegalArgumentException if the index has another number of dimensions, or the memory
+   *     can only be read
+   * @throws IndexOutOfBoundsException if it is not within the shape
+   * @throws IllegalStateException if the tensor is closed
+   */
   public void set(double value, long... index) {
     long position = position(index);
+    checkWritable();
     acquire();
     try {
       setAt(position, value);
@@ -461,7 +500,12 @@ public final class Tensor implements AutoCloseable {
     }
   }
 
-  /** The only element of an i64 tensor. */
+  /**
+   * The only element of an i64 tensor.
+   *
+   * @throws IllegalArgumentException if it is not such a tensor
+   * @throws IllegalStateException if it is closed
+   */
   public long getLong() {
     checkCounter();
     acquire();
@@ -472,9 +516,10 @@ public final class Tensor implements AutoCloseable {
     }
   }
 
-  /** Sets the only element of an i64 tensor. */
+  /** Sets the only element of an i64 tensor; errors as for {@link #getLong}. */
   public void setLong(long value) {
     checkCounter();
+    checkWritable();
     acquire();
     try {
       ((LongBuffer) memory.elements()).put((int) offset, value);
@@ -521,9 +566,16 @@ public final class Tensor implements AutoCloseable {
     return out;
   }
 
-  /** Sets all elements, row-major, rounding to the tensor's type. */
+  /**
+   * Sets all elements, row-major, rounding to the tensor's type.
+   *
+   * @throws IllegalArgumentException if there are not as many values, or the memory can only be
+   *     read
+   * @throws IllegalStateException if the tensor is closed
+   */
   public Tensor copyFrom(float[] values) {
     checkLength(values.length);
+    checkWritable();
     acquire();
     try {
       if (dtype != DType.F64 && dtype != DType.I64 && isRowMajor()) {
@@ -539,9 +591,10 @@ public final class Tensor implements AutoCloseable {
     return this;
   }
 
-  /** Sets all elements, row-major, rounding to the tensor's type. */
+  /** {@link #copyFrom(float[])} of doubles. */
   public Tensor copyFrom(double[] values) {
     checkLength(values.length);
+    checkWritable();
     acquire();
     try {
       for (int i = 0; i < values.length; i++) {
@@ -556,12 +609,16 @@ public final class Tensor implements AutoCloseable {
   /**
    * Sets all elements to those of a tensor of the same shape, rounding to this tensor's type. Of a
    * source that overlaps this tensor, other than element by element, a copy is made first.
+   *
+   * @throws IllegalArgumentException if the shapes differ, or the memory can only be read
+   * @throws IllegalStateException if one of them is closed
    */
   public Tensor copyFrom(Tensor source) {
     if (!source.shape.equals(shape)) {
       throw new IllegalArgumentException(
           "source has shape " + source.shape + ", expected " + shape);
     }
+    checkWritable();
     if (overlaps(source) && !isSameMemory(source)) {
       try (Tensor copy = zerosLike(source).copyFrom(source)) {
         return copyFrom(copy);
@@ -655,8 +712,14 @@ public final class Tensor implements AutoCloseable {
     }
   }
 
-  /** Sets all elements to one value. */
+  /**
+   * Sets all elements to one value.
+   *
+   * @throws IllegalArgumentException if the memory can only be read
+   * @throws IllegalStateException if the tensor is closed
+   */
   public Tensor fill(double value) {
+    checkWritable();
     acquire();
     try {
       for (long i = 0; i < size(); i++) {
@@ -666,6 +729,13 @@ public final class Tensor implements AutoCloseable {
       release();
     }
     return this;
+  }
+
+  private void checkWritable() {
+    if (isReadOnly()) {
+      throw new IllegalArgumentException(
+          this + " wraps memory that is read-only; write to a copy, such as to(dtype())");
+    }
   }
 
   private void checkLength(int length) {
@@ -826,6 +896,23 @@ public final class Tensor implements AutoCloseable {
         && pitch == other.pitch;
   }
 
+  /**
+   * Whether both are slices of the rows of one tensor, samples or channels last positions, side by
+   * side: they {@link #overlaps overlap} by their ranges, but have no element in common.
+   */
+  public boolean isBeside(Tensor other) {
+    if (!overlaps(other)
+        || dtype != other.dtype
+        || format != other.format
+        || pitch != other.pitch) {
+      return false;
+    }
+    long row = pitch * dtype.bytes();
+    long ahead = Math.floorMod(other.place() - place(), row);
+    return ahead >= densePitch(format, shape) * dtype.bytes()
+        && ahead + densePitch(format, other.shape) * dtype.bytes() <= row;
+  }
+
   /** Copies {@code length} neighbouring elements, as floats, between acquire and release. */
   public void read(long position, float[] to, int at, int length) {
     int from = (int) position;
@@ -861,6 +948,7 @@ public final class Tensor implements AutoCloseable {
 
   /** Writes {@code length} neighbouring elements, in the tensor's type, as {@code read} reads. */
   public void write(long position, float[] from, int at, int length) {
+    checkWritable();
     int to = (int) position;
     Buffer b = memory.elements();
     switch (dtype) {
@@ -889,6 +977,7 @@ public final class Tensor implements AutoCloseable {
 
   /** {@link #write(long, float[], int, int)} for f64. */
   public void write(long position, double[] from, int at, int length) {
+    checkWritable();
     ((DoubleBuffer) memory.elements()).put((int) position, from, at, length);
   }
 

@@ -9,6 +9,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Random;
 import org.batchnorm4j.backend.jni.NativeLibrary;
+import org.batchnorm4j.nn.functional.BatchNormFunctions;
 import org.batchnorm4j.tensor.DType;
 import org.batchnorm4j.tensor.MemoryFormat;
 import org.batchnorm4j.tensor.Shape;
@@ -358,5 +359,79 @@ class BackendTest {
     }
     assertThrows(IllegalArgumentException.class, () -> new Activation(Activation.Kind.RELU, 0.5));
     assertThrows(IllegalArgumentException.class, () -> new Activation(Activation.Kind.NONE, 0));
+  }
+
+  /** With one position per sample there is one layout. */
+  @Test
+  void onePositionIsChannelsLast() {
+    Problem rows = new Problem(4, 5, 1, Layout.NSC, DType.F32, Activation.NONE);
+    assertEquals(rows, new Problem(4, 5, 1, Layout.NCS, DType.F32, Activation.NONE));
+    assertEquals(rows, Problem.of(Tensor.zeros(4, 5), Activation.NONE));
+    assertEquals(rows, Problem.of(Tensor.zeros(4, 5, 1), Activation.NONE));
+    Problem planes = Problem.of(Tensor.zeros(4, 5, 2), Activation.NONE);
+    assertEquals(Layout.NCS, planes.layout());
+  }
+
+  /** From some channels of a tensor into the next ones, which lie between those of two samples. */
+  @ParameterizedTest
+  @MethodSource("org.batchnorm4j.TestBackends#all")
+  void intoTheChannelsBesideTheInput(BatchNormBackend backend) {
+    BatchNormBackend java = Backends.javaBackend();
+    for (DType dtype : List.of(DType.F32, DType.F64, DType.BF16)) {
+      for (MemoryFormat format : MemoryFormat.values()) {
+        // Without threads, and with them.
+        for (int[] size : new int[][] {{3, 5, 7}, {8, 21, 400}, {16, 24, 700}}) {
+          int n = size[0];
+          int c = size[1];
+          Tensor wide = Tensor.zeros(dtype, format, Shape.of(n, 4L * c, size[2]));
+          Random random = new Random(1);
+          double[] values = new double[(int) wide.size()];
+          for (int i = 0; i < values.length; i++) {
+            values[i] = random.nextGaussian();
+          }
+          wide.copyFrom(values);
+          Tensor x = wide.narrow(1, c, c);
+          Tensor out = wide.narrow(1, 2L * c, c);
+          Tensor first = wide.narrow(1, 0, c);
+          Tensor last = wide.narrow(1, 3L * c, c);
+          String what = dtype + " " + format + " " + x;
+
+          Tensor apart = x.to(format);
+          Tensor expected = Tensor.zerosLike(apart);
+          SavedStatistics saved = SavedStatistics.allocate(dtype.parameterType(), c);
+          train(java, apart, apart, saved, expected);
+          train(backend, x, x, saved, out);
+          assertSameValues(expected, out, what);
+          // The gradient of the first channels' into those behind the last output.
+          Tensor dy = first.to(format);
+          Tensor dx = Tensor.zerosLike(dy);
+          differentiate(java, dy, apart, saved, dx);
+          differentiate(backend, first, x, saved, last);
+          assertSameValues(dx, last, what);
+          assertSameValues(apart, x, what);
+          assertSameValues(dy, first, what);
+          // One channel further on they have some in common.
+          assertThrows(
+              IllegalArgumentException.class,
+              () -> train(backend, x, x, saved, wide.narrow(1, 2L * c - 1, c)));
+        }
+      }
+    }
+  }
+
+  private static void train(
+      BatchNormBackend backend, Tensor x, Tensor residual, SavedStatistics saved, Tensor out) {
+    BatchNormFunctions.batchNormTraining(
+        x, residual, null, null, null, null, 0, 1e-5, Activation.RELU, backend, saved, out);
+  }
+
+  private static void differentiate(
+      BatchNormBackend backend, Tensor dy, Tensor x, SavedStatistics saved, Tensor dx) {
+    BatchNormFunctions.batchNormBackwardTraining(
+        dy, x, null, null, null, saved, Activation.NONE, backend, dx, null, null, null);
+  }
+
+  private static void assertSameValues(Tensor expected, Tensor actual, String what) {
+    assertArrayEquals(expected.toDoubleArray(), actual.toDoubleArray(), what);
   }
 }

@@ -27,7 +27,9 @@ class BackendsTest {
     public static void main(String[] args) {
       for (int i = 0; i < 2; i++) {
         try {
-          System.out.println(Backends.describe());
+          System.out.println(Backends.describe() + ", limit " + Backends.threadLimit());
+          // Too late to be heeded.
+          System.setProperty("org.batchnorm4j.threads", "7");
         } catch (RuntimeException e) {
           System.out.println(e.getClass().getSimpleName() + ": " + e.getMessage());
         }
@@ -43,7 +45,7 @@ class BackendsTest {
         "backend=native|native backend",
         "backend=fast|IllegalArgumentException: system property org.batchnorm4j.backend must be one of: auto, native, java; but got \"fast\"",
         "isa=sse9|IllegalArgumentException: system property org.batchnorm4j.isa must be one of: auto, avx512, avx2, neon, scalar; but got \"sse9\"",
-        "threads=3|up to 3 threads",
+        "threads=3|up to 3 threads, limit 3",
         "threads=0|IllegalArgumentException: system property org.batchnorm4j.threads must be one of: whole numbers from 1; but got \"0\""
       })
   void everySwitchIsHeededOrRefused(String property, String expected) throws Exception {

@@ -15,11 +15,13 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Random;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
+import java.util.function.Supplier;
 import org.batchnorm4j.backend.Activation;
 import org.batchnorm4j.backend.BatchNormBackend;
 import org.batchnorm4j.tensor.DType;
@@ -152,6 +154,64 @@ class BatchNormTest {
                     + ", momentum=0.1, affine=True, track_running_stats=True)",
                 BatchNorm3d.builder(1).eps(value).build().toString()));
     assertTrue(BatchNorm1d.builder(1).momentum(-1.2).build().toString().contains("momentum=-1.2,"));
+    Locale before = Locale.getDefault();
+    try {
+      // Where the digits are others.
+      Locale.setDefault(Locale.forLanguageTag("ar-EG"));
+      assertTrue(new BatchNorm1d(1).toString().contains("eps=1e-05,"));
+    } finally {
+      Locale.setDefault(before);
+    }
+  }
+
+  /** What the caller holds in arrays: the same bits, in any mix with memory outside the heap. */
+  @Test
+  void trainsOnArrays() {
+    Tensor x = PyTorch.random(1, 4, 6, 3, 5);
+    Tensor dy = PyTorch.random(2, 4, 6, 3, 5);
+    for (Supplier<Module> norm :
+        List.<Supplier<Module>>of(
+            () -> new BatchNorm2d(6),
+            () -> InstanceNorm2d.builder(6).affine(true).trackRunningStats(true).build(),
+            () -> new GroupNorm(2, 6),
+            () -> new LayerNorm(3, 5))) {
+      List<float[]> expected = trained(norm, x, dy);
+      assertBits(expected, trained(norm, onHeap(x), onHeap(dy)));
+      assertBits(expected, trained(norm, onHeap(x), dy));
+      assertBits(expected, trained(norm, x, onHeap(dy)));
+    }
+    try (BatchNorm2d bn = new BatchNorm2d(6)) {
+      Tensor y = bn.forward(x, x, Activation.RELU);
+      float[] expected = y.toFloatArray();
+      Tensor out = Tensor.wrap(new float[expected.length], 4, 6, 3, 5);
+      assertArrayEquals(expected, bn.forward(x, x, Activation.RELU, out).toFloatArray());
+    }
+  }
+
+  private static Tensor onHeap(Tensor t) {
+    return Tensor.wrap(t.toFloatArray(), t.shape().toArray());
+  }
+
+  /** Outputs, gradients and state after a step of training and one of evaluation. */
+  private static List<float[]> trained(Supplier<Module> make, Tensor x, Tensor dy) {
+    List<float[]> results = new ArrayList<>();
+    try (Module module = make.get()) {
+      for (boolean training : new boolean[] {true, false}) {
+        module.train(training);
+        results.add(module.forward(x).toFloatArray());
+        results.add(module.backward(dy).toFloatArray());
+        module.parameters().forEach(p -> results.add(p.grad().toFloatArray()));
+      }
+      module.namedBuffers().values().forEach(t -> results.add(t.to(DType.F32).toFloatArray()));
+    }
+    return results;
+  }
+
+  private static void assertBits(List<float[]> expected, List<float[]> actual) {
+    assertEquals(expected.size(), actual.size());
+    for (int i = 0; i < expected.size(); i++) {
+      assertArrayEquals(expected.get(i), actual.get(i), "result " + i);
+    }
   }
 
   // --------------------------------------------------------------------------------------- errors

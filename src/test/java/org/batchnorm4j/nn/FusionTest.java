@@ -344,7 +344,17 @@ class FusionTest {
     assertFalse(outer.isTraining());
     assertFalse(outer.get(0).isTraining());
     illegalState(refusal, () -> fused.copy().train());
+    illegalState(refusal.replace("Sequential", "Linear"), () -> fused.get(0).train());
+    illegalState(refusal.replace("Sequential", "Linear"), () -> fused.copy().get(0).train());
     fused.eval();
+    Module block = new Residual(new Sequential(new BatchNorm1d(3), new ReLU()));
+    Sequential residual = new Sequential(block);
+    residual.eval();
+    Residual inner = (Residual) residual.fuse().get(0);
+    illegalState(refusal, () -> inner.body().train());
+    illegalState(
+        refusal.replace("Sequential", "BatchNorm1d + ReLU"),
+        () -> ((Sequential) inner.body()).get(0).train());
   }
 
   @Test

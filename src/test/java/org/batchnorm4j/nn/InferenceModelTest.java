@@ -19,9 +19,12 @@ import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.Supplier;
 import java.util.stream.Stream;
 import org.batchnorm4j.backend.Activation;
+import org.batchnorm4j.backend.Backends;
+import org.batchnorm4j.backend.NativeBackend;
 import org.batchnorm4j.tensor.DType;
 import org.batchnorm4j.tensor.MemoryFormat;
 import org.batchnorm4j.tensor.Shape;
@@ -288,6 +291,52 @@ class InferenceModelTest {
     assertArrayEquals(expected, model.forward(x, new float[35]));
   }
 
+  /** A layer that counts how many copies of it are open. */
+  private static final class Counted extends Module {
+    private final AtomicInteger open;
+
+    Counted(AtomicInteger open) {
+      this.open = open;
+    }
+
+    @Override
+    public Tensor forward(Tensor x) {
+      return x;
+    }
+
+    @Override
+    public Tensor backward(Tensor dy) {
+      return dy;
+    }
+
+    @Override
+    public Shape outputShape(Shape x) {
+      return x;
+    }
+
+    @Override
+    Module copy() {
+      open.incrementAndGet();
+      return new Counted(open);
+    }
+
+    @Override
+    public void close() {
+      open.decrementAndGet();
+    }
+  }
+
+  @Test
+  void closesAllThatItCopied() {
+    AtomicInteger open = new AtomicInteger();
+    Module block = new Residual(new Counted(open), new Counted(open), Activation.RELU);
+    InferenceModel model = InferenceModel.of(new Sequential(new Residual(block)), 3);
+    model.forward(new float[6], new float[6]);
+    assertTrue(open.get() > 0);
+    model.close();
+    assertEquals(0, open.get());
+  }
+
   @Test
   void partsOfArraysAndInPlace() {
     try (InferenceModel model = InferenceModel.of(mlp(), 10);
@@ -308,8 +357,11 @@ class InferenceModelTest {
       Tensor t = PyTorch.random(2, 99, 4);
       assertArrayEquals(expected, square.forward(t, t).toFloatArray());
       Tensor wide = PyTorch.random(2, 100, 4);
-      Tensor half = wide.narrow(0, 1, 99);
-      square.forward(t, half);
+      double[] first = wide.narrow(0, 0, 1).toDoubleArray();
+      Tensor behind = wide.narrow(0, 1, 99);
+      float[] twice = square.forward(expected, new float[expected.length]);
+      assertArrayEquals(twice, square.forward(t, behind).toFloatArray());
+      assertArrayEquals(first, wide.narrow(0, 0, 1).toDoubleArray());
     }
   }
 
@@ -333,6 +385,17 @@ class InferenceModelTest {
     refused(
         "sampleShape must have no dimension of 0, but got [3, 0]",
         () -> InferenceModel.of(new ReLU(), 3, 0));
+    InstanceNorm2d instances = new InstanceNorm2d(3);
+    refused(
+        instances
+            + ": Expected more than 1 spatial element when training, got input size"
+            + " torch.Size([1, 3, 1, 1])",
+        () -> InferenceModel.of(new Sequential(new ReLU(), instances), 3, 1, 1));
+    GroupNorm groups = new GroupNorm(3, 3);
+    refused(
+        groups
+            + ": Expected more than 1 value per channel when training, got input size [1, 3, 1, 1]",
+        () -> InferenceModel.of(groups, 3, 1, 1));
     Module unknown =
         new Module() {
           @Override
@@ -413,6 +476,17 @@ class InferenceModelTest {
   }
 
   // --------------------------------------------------------------------------------------- threads
+
+  @Test
+  void otherNormsComputeOnTheCallingThreadAlone() {
+    LayerNorm norm = new LayerNorm(3);
+    new ModuleStep(norm, Shape.of(1, 3));
+    if (norm.copy().backend() instanceof NativeBackend b) {
+      assertEquals(1, b.threads());
+    } else {
+      assertSame(Backends.javaBackend(), norm.backend());
+    }
+  }
 
   @ParameterizedTest(name = "{0}")
   @MethodSource("networks")

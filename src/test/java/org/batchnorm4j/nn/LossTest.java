@@ -5,6 +5,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.util.SplittableRandom;
+import java.util.concurrent.atomic.AtomicReference;
 import org.batchnorm4j.tensor.DType;
 import org.batchnorm4j.tensor.MemoryFormat;
 import org.batchnorm4j.tensor.Tensor;
@@ -25,7 +26,7 @@ class LossTest {
     loss.backward();
     try (MSELoss mse = new MSELoss()) {
       assertEquals(loss.item_double(), mse.forward(x, target), 1e-14 * loss.item_double());
-      PyTorch.assertClose("dx", tx.grad(), mse.backward(), 1e-7);
+      PyTorch.assertClose("dx", PyTorch.grad(tx), mse.backward(), 1e-7);
     }
   }
 
@@ -46,7 +47,7 @@ class LossTest {
     loss.backward();
     try (CrossEntropyLoss entropy = new CrossEntropyLoss()) {
       assertEquals(loss.item_double(), entropy.forward(x, targets), 1e-13 * loss.item_double());
-      PyTorch.assertClose("dx", tx.grad(), entropy.backward(), 1e-7);
+      PyTorch.assertClose("dx", PyTorch.grad(tx), entropy.backward(), 1e-7);
     }
   }
 
@@ -152,7 +153,7 @@ class LossTest {
     assertEquals(expected, assertThrows(IllegalArgumentException.class, call::run).getMessage());
   }
 
-  /** Closed by another thread in the midst of a forward: it ends with what it has. */
+  /** Closed by another thread in the midst of a forward: it ends, or the gradient is closed. */
   @Test
   void closedDuringAForward() throws InterruptedException {
     Tensor p = Tensor.zeros(1 << 10, 1 << 10);
@@ -160,17 +161,24 @@ class LossTest {
     for (int i = 0; i < 20; i++) {
       MSELoss mse = new MSELoss();
       CrossEntropyLoss entropy = new CrossEntropyLoss();
+      AtomicReference<Throwable> thrown = new AtomicReference<>();
       Thread other =
           new Thread(
               () -> {
                 mse.forward(p, p);
                 entropy.forward(p, targets);
               });
+      other.setUncaughtExceptionHandler((thread, failure) -> thrown.set(failure));
       other.start();
       Thread.sleep(i / 2);
       mse.close();
       entropy.close();
       other.join();
+      Throwable failure = thrown.get();
+      if (failure != null) {
+        assertEquals(IllegalStateException.class, failure.getClass());
+        assertTrue(failure.getMessage().endsWith(" is closed"), failure.getMessage());
+      }
     }
     assertEquals(0, p.get(0, 0));
   }

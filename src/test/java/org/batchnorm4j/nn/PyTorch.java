@@ -3,6 +3,7 @@ package org.batchnorm4j.nn;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.fail;
 
+import java.lang.ref.Reference;
 import java.util.SplittableRandom;
 import org.batchnorm4j.tensor.DType;
 import org.batchnorm4j.tensor.MemoryFormat;
@@ -39,6 +40,16 @@ public final class PyTorch {
     y.backward(leaf(dy).detach(), new BoolOptional(), false, new TensorArrayRefOptional());
   }
 
+  /**
+   * A copy of the gradient of a leaf. PyTorch's own ends with the leaf, which the garbage collector
+   * may take as soon as nobody names it any more.
+   */
+  public static org.bytedeco.pytorch.Tensor grad(org.bytedeco.pytorch.Tensor leaf) {
+    org.bytedeco.pytorch.Tensor copy = leaf.grad().clone();
+    Reference.reachabilityFence(leaf);
+    return copy;
+  }
+
   /** The elements, row-major. */
   public static double[] values(org.bytedeco.pytorch.Tensor t) {
     org.bytedeco.pytorch.Tensor dense = t.detach().to(torch.ScalarType.Double).contiguous();
@@ -46,6 +57,7 @@ public final class PyTorch {
     if (out.length > 0) {
       dense.data_ptr_double().get(out);
     }
+    Reference.reachabilityFence(dense);
     return out;
   }
 

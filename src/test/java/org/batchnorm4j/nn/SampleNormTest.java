@@ -223,13 +223,14 @@ class SampleNormTest {
       PyTorch.assertClose(what + " y", output, y, tolerance(dtype));
       Tensor dx = module.backward(dy);
       double scale = dtype == DType.F64 ? 1e-11 : 4 * tolerance(dtype);
-      PyTorch.assertClose(what + " dx", input.grad(), dx, scale);
+      PyTorch.assertClose(what + " dx", PyTorch.grad(input), dx, scale);
       if (weight != null) {
         // Times normalized values, of up to 4.
-        assertGradient(what + " dweight", w.grad(), weight, dy, 4 * tolerance(dtype));
+        assertGradient(what + " dweight", PyTorch.grad(w), weight, dy, 4 * tolerance(dtype));
       }
       if (bias != null) {
-        assertGradient(what + " dbias", b.grad(), bias, dy, tolerance(dtype.parameterType()));
+        assertGradient(
+            what + " dbias", PyTorch.grad(b), bias, dy, tolerance(dtype.parameterType()));
       }
       // Training and evaluation are the same.
       double[] trained = y.toDoubleArray();
@@ -383,9 +384,9 @@ class SampleNormTest {
           b.mutable_grad().reset();
           PyTorch.backward(output, dy);
           PyTorch.assertClose("y", output, module.forward(x), tolerance);
-          PyTorch.assertClose("dx", input.grad(), module.backward(dy), 4 * tolerance);
-          PyTorch.assertClose("dweight", w.grad(), module.weight().grad(), 4 * tolerance);
-          PyTorch.assertClose("dbias", b.grad(), module.bias().grad(), tolerance);
+          PyTorch.assertClose("dx", PyTorch.grad(input), module.backward(dy), 4 * tolerance);
+          PyTorch.assertClose("dweight", PyTorch.grad(w), module.weight().grad(), 4 * tolerance);
+          PyTorch.assertClose("dbias", PyTorch.grad(b), module.bias().grad(), tolerance);
           PyTorch.assertClose("running_mean", mean, module.runningMean(), tolerance);
           PyTorch.assertClose("running_var", var, module.runningVar(), tolerance);
         }

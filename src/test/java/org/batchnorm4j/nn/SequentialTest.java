@@ -168,6 +168,33 @@ class SequentialTest {
       net.eval();
       assertEquals(3, net.forward(PyTorch.random(4, 1, 1, 2, 2)).size());
     }
+    assertNotCounted(
+        "layer 1: Expected more than 1 spatial element when training, got input size"
+            + " torch.Size([4, 3, 1, 1])",
+        new Sequential(new BatchNorm2d(3), new InstanceNorm2d(3)),
+        PyTorch.random(1, 4, 3, 1, 1));
+    assertNotCounted(
+        "layer 1: Expected more than 1 spatial element when training, got input size"
+            + " torch.Size([1, 4, 1, 1])",
+        new Sequential(new BatchNorm1d(1), new InstanceNorm2d(4)),
+        PyTorch.random(1, 4, 1, 1));
+    assertNotCounted(
+        "layer 2: Expected more than 1 value per channel when training, got input size"
+            + " [1, 3, 1, 1]",
+        new Sequential(new BatchNorm2d(3), new MaxPool2d(2), new GroupNorm(3, 3)),
+        PyTorch.random(1, 1, 3, 2, 2));
+    Module tracking = InstanceNorm2d.builder(3).trackRunningStats(true).build().eval();
+    try (Sequential net = new Sequential(new BatchNorm2d(3), tracking)) {
+      assertEquals(12, net.forward(PyTorch.random(1, 4, 3, 1, 1)).size());
+    }
+  }
+
+  /** That the input is refused before the batch norm, the first layer, has counted it. */
+  private static void assertNotCounted(String message, Sequential net, Tensor x) {
+    try (net) {
+      assertMessage(message, () -> net.forward(x));
+      assertEquals(0, net.stateDict().get("0.num_batches_tracked").getLong());
+    }
   }
 
   /** Of a layer that does not say what comes out of it, no one knows before it has run. */

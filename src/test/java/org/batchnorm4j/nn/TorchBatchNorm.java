@@ -106,9 +106,9 @@ final class TorchBatchNorm {
       Tensor bias = find("bias");
       return new Step(
           PyTorch.values(output),
-          PyTorch.values(input.grad()),
-          weight == null ? null : PyTorch.values(weight.grad()),
-          bias == null ? null : PyTorch.values(bias.grad()));
+          PyTorch.values(PyTorch.grad(input)),
+          weight == null ? null : PyTorch.values(PyTorch.grad(weight)),
+          bias == null ? null : PyTorch.values(PyTorch.grad(bias)));
     }
   }
 

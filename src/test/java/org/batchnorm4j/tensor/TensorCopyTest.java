@@ -2,9 +2,11 @@ package org.batchnorm4j.tensor;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import java.util.Arrays;
 import java.util.SplittableRandom;
 import org.junit.jupiter.api.Test;
 
@@ -133,5 +135,27 @@ class TensorCopyTest {
     assertTrue(none.isRowMajor());
     assertEquals(Shape.of(0, 12), none.reshape(0, 12).shape());
     assertEquals(0, Tensor.zeros(3).narrow(0, 0, 0).to(DType.BF16).size());
+  }
+
+  /** A slice has gaps between its samples, or its positions: where there is one, it has none. */
+  @Test
+  void aSliceOfOneSampleIsContiguous() {
+    Tensor x = Tensor.of(values(2 * 8 * 6), 2, 8, 6);
+    Tensor slice = x.narrow(0, 1, 1).narrow(1, 3, 4);
+    assertTrue(slice.isContiguous() && slice.isRowMajor());
+    assertEquals(24, slice.pitch());
+    assertArrayEquals(
+        Arrays.copyOfRange(x.toDoubleArray(), 66, 90), slice.reshape(4, 6).toDoubleArray());
+    assertEquals(x.get(1, 3, 0), slice.to(DType.F32).asFloatBuffer().get(0));
+    assertArrayEquals(slice.toDoubleArray(), slice.narrow(0, 0, 1).toDoubleArray());
+    assertFalse(x.narrow(1, 3, 4).isContiguous());
+    assertTrue(x.narrow(1, 0, 8).isContiguous());
+    Tensor last = x.to(MemoryFormat.CHANNELS_LAST);
+    assertFalse(last.narrow(0, 1, 1).narrow(1, 3, 4).isContiguous());
+    assertTrue(last.narrow(0, 1, 1).isContiguous());
+    Tensor row = Tensor.of(values(8), 1, 8, 1).to(MemoryFormat.CHANNELS_LAST).narrow(1, 2, 3);
+    assertTrue(row.isContiguous() && row.isRowMajor());
+    assertArrayEquals(Arrays.copyOfRange(values(8), 2, 5), row.toDoubleArray());
+    assertTrue(Tensor.scalar(3).isContiguous());
   }
 }

@@ -253,6 +253,16 @@ class WrapTest {
       String complaint = "out wraps memory that is read-only; it must be writable";
       refused(complaint, () -> bn.forward(x, readOnly));
       refused(complaint, () -> model.forward(x, readOnly));
+      String refusal =
+          "Tensor(F32 [4, 2], channels_first) wraps memory that is read-only; write to a copy, such"
+              + " as to(dtype())";
+      refused(refusal, () -> readOnly.set(1, 0, 0));
+      refused(refusal, () -> readOnly.fill(1));
+      refused(refusal, () -> readOnly.copyFrom(new float[8]));
+      refused(refusal, () -> readOnly.copyFrom(new double[8]));
+      refused(refusal, () -> readOnly.copyFrom(x));
+      refused(refusal, () -> readOnly.write(0, new float[8], 0, 8));
+      assertFalse(readOnly.to(readOnly.dtype()).fill(1).isReadOnly());
       bn.forward(readOnly, Tensor.zerosLike(readOnly));
       model.forward(readOnly, Tensor.zerosLike(readOnly));
 

@@ -215,6 +215,7 @@ final class Svg {
       }
       svg.out.append(
           String.format(
+              Locale.ROOT,
               "<polyline class=\"line s%d\"%s points=\"%s\"/>%n",
               i % COLORS,
               // The colours of the first ones again.
@@ -254,9 +255,14 @@ final class Svg {
 
   private String finish() {
     return String.format(
+        Locale.ROOT,
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\""
             + " height=\"%d\" role=\"img\">%n%s</svg>%n",
-        WIDTH, height, WIDTH, height, out);
+        WIDTH,
+        height,
+        WIDTH,
+        height,
+        out);
   }
 
   private void text(double x, double y, String anchor, String type, String text) {

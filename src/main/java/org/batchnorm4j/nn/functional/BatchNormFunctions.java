@@ -22,8 +22,9 @@ import org.jspecify.annotations.Nullable;
  * x.dtype().parameterType()}.
  *
  * <p><b>Memory.</b> {@code out} may be exactly the memory of {@code x} or {@code residual}, and
- * {@code dx} or {@code dresidual} exactly that of {@code dy}, {@code x} or {@code y}. Otherwise an
- * output shares memory with nothing. One tensor may serve as several of the per-channel inputs.
+ * {@code dx} or {@code dresidual} exactly that of {@code dy}, {@code x} or {@code y}; or other
+ * channels of a tensor that those are slices of. Otherwise an output shares memory with nothing.
+ * One tensor may serve as several of the per-channel inputs.
  *
  * <p><b>Empty input</b> (N, C or a spatial dimension is 0) is legal: forwards change nothing,
  * backwards set the parameters' gradients to 0.
@@ -553,7 +554,11 @@ public final class BatchNormFunctions {
   static void checkSameOrApart(
       String outputName, @Nullable Tensor output, String inputName, @Nullable Tensor input) {
     checkWritable(outputName, output);
-    if (output != null && input != null && output.overlaps(input) && !output.isSameMemory(input)) {
+    if (output != null
+        && input != null
+        && output.overlaps(input)
+        && !output.isSameMemory(input)
+        && !output.isBeside(input)) {
       throw new IllegalArgumentException(
           outputName
               + " overlaps "

@@ -98,12 +98,7 @@ public final class SampleNormFunctions {
       SavedStatistics saved,
       Tensor out) {
     Problem problem = BatchNormFunctions.problem(x, Activation.NONE);
-    if (problem.s() == 1) {
-      throw new IllegalArgumentException(
-          "Expected more than 1 spatial element when training, got input size torch.Size("
-              + x.shape()
-              + ")");
-    }
+    checkInstances(x.shape());
     checkEps("instance_norm", eps);
     checkTracking(problem, momentum, runningMean, runningVar);
     checkPerChannel("weight", weight, problem);
@@ -319,14 +314,7 @@ public final class SampleNormFunctions {
       SavedStatistics saved,
       Tensor out) {
     Problem rows = groups(x, numGroups);
-    if (x.size() == numGroups) {
-      // As in PyTorch, which asks for two values of all samples' first groups, not of each group.
-      long[] size = x.shape().toArray();
-      size[0] = 1;
-      size[1] = numGroups;
-      throw new IllegalArgumentException(
-          "Expected more than 1 value per channel when training, got input size " + Shape.of(size));
-    }
+    checkGroups(x.shape(), numGroups);
     checkEps("group_norm", eps);
     forward(x, rows, Problem.of(x, Activation.NONE), weight, bias, eps, backend, saved, out);
     return out;
@@ -468,8 +456,7 @@ public final class SampleNormFunctions {
 
   /** Rows as the channels of one sample. */
   private static Problem rows(Tensor x, long count, long length) {
-    Layout layout = length == 1 ? Layout.NSC : Layout.NCS;
-    return new Problem(1, count, length, layout, x.dtype(), Activation.NONE);
+    return new Problem(1, count, length, Layout.NCS, x.dtype(), Activation.NONE);
   }
 
   /** Normalizes the rows, then scales and shifts the channels of {@code columns}. */
@@ -494,7 +481,6 @@ public final class SampleNormFunctions {
     Tensor from = rowMajor(x);
     Tensor to = out.isRowMajor() ? out : rowMajorLike(out);
     try {
-      backend.checkReach(from, to, weight, bias, saved.mean(), saved.meanLow(), saved.invStd());
       backend.training(
           rows, view(from, rows), null, view(to, rows), null, null, eps, saved, null, null, 0);
       if (weight != null || bias != null) {
@@ -541,16 +527,6 @@ public final class SampleNormFunctions {
     Tensor gradient = rowMajor(dy);
     Tensor to = dx.isRowMajor() ? dx : rowMajorLike(dx);
     try {
-      backend.checkReach(
-          from,
-          gradient,
-          to,
-          weight,
-          dweight,
-          dbias,
-          saved.mean(),
-          saved.meanLow(),
-          saved.invStd());
       Tensor ofNormalized = gradient;
       if (weight != null || dweight != null || dbias != null) {
         // dx first holds the normalized values, then their gradients.
@@ -611,9 +587,8 @@ public final class SampleNormFunctions {
 
   /** The problem with its values where {@link #view} has them. */
   private static Problem rowMajor(Problem problem) {
-    Layout layout = problem.s() == 1 ? Layout.NSC : Layout.NCS;
     return new Problem(
-        problem.n(), problem.c(), problem.s(), layout, problem.dtype(), Activation.NONE);
+        problem.n(), problem.c(), problem.s(), Layout.NCS, problem.dtype(), Activation.NONE);
   }
 
   /** Statistics that normalize every value to itself. */
@@ -631,6 +606,39 @@ public final class SampleNormFunctions {
   }
 
   // -------------------------------------------------------------------------------------- checks
+
+  /**
+   * Checks that the channels of such a sample can be normalized by themselves.
+   *
+   * @param x (N, C, ...)
+   * @throws IllegalArgumentException if they have one value each
+   */
+  public static void checkInstances(Shape x) {
+    for (int i = 2; i < x.rank(); i++) {
+      if (x.dim(i) != 1) {
+        return;
+      }
+    }
+    throw new IllegalArgumentException(
+        "Expected more than 1 spatial element when training, got input size torch.Size(" + x + ")");
+  }
+
+  /**
+   * Checks that groups of the channels of such samples can be normalized by themselves. As in
+   * PyTorch, which asks for two values of all samples' first groups, not of each group.
+   *
+   * @param x (N, C, ...)
+   * @throws IllegalArgumentException if the groups of all samples have one value together
+   */
+  public static void checkGroups(Shape x, long numGroups) {
+    if (x.size() == numGroups) {
+      long[] size = x.toArray();
+      size[0] = 1;
+      size[1] = numGroups;
+      throw new IllegalArgumentException(
+          "Expected more than 1 value per channel when training, got input size " + Shape.of(size));
+    }
+  }
 
   private static void checkData(Tensor x, String function) {
     checkOpen("x", x);

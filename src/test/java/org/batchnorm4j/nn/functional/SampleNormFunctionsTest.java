@@ -4,12 +4,10 @@ import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertThrows;
-import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import org.batchnorm4j.backend.Backends;
 import org.batchnorm4j.backend.BatchNormBackend;
 import org.batchnorm4j.backend.SavedStatistics;
-import org.batchnorm4j.backend.jni.NativeLibrary;
 import org.batchnorm4j.nn.PyTorch;
 import org.batchnorm4j.tensor.DType;
 import org.batchnorm4j.tensor.MemoryFormat;
@@ -266,42 +264,5 @@ class SampleNormFunctionsTest {
                 IllegalStateException.class,
                 () -> SampleNormFunctions.layerNorm(x, LAST, null, null, 1, saved, closed))
             .getMessage());
-  }
-
-  /** The second pass would refuse them when the first has written. */
-  @Test
-  void parametersOnTheHeapAreRefusedBeforeAnythingIsWritten() {
-    assumeTrue(NativeLibrary.isLoaded(), "Java goes everywhere");
-    BatchNormBackend backend = Backends.nativeBackend();
-    Tensor heap = Tensor.wrap(new float[4], 4);
-    Tensor heaps = Tensor.wrap(new float[5], 5);
-    Tensor dweight = Tensor.zeros(4);
-    unreachable(
-        heap,
-        () -> SampleNormFunctions.groupNorm(x, 2, heap, bias, 1e-5, backend, six, out),
-        () -> SampleNormFunctions.groupNorm(x, 2, weight, heap, 1e-5, backend, six, x),
-        () ->
-            SampleNormFunctions.groupNormBackward(
-                dy, x, 2, weight, six, backend, out, dweight, heap));
-    unreachable(
-        heaps,
-        () -> SampleNormFunctions.layerNorm(x, LAST, heaps, null, 1e-5, backend, saved, x),
-        () ->
-            SampleNormFunctions.layerNormBackward(
-                dy, x, LAST, weights, saved, backend, out, heaps, null));
-  }
-
-  private void unreachable(Tensor where, Executable... calls) {
-    float[] data = x.toFloatArray();
-    for (Executable call : calls) {
-      refused(
-          where
-              + " lies where native code cannot go, on the heap or in a MemorySegment that another"
-              + " thread may close; the native backend takes that for the data of inference only:"
-              + " copy it with to(DType), or use Backends.javaBackend()",
-          call);
-      assertArrayEquals(data, x.toFloatArray(), "x");
-      assertArrayEquals(new float[6], six.mean().toFloatArray(), "saved");
-    }
   }
 }

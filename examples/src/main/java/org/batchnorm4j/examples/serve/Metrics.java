@@ -37,7 +37,8 @@ final class Metrics {
    */
   Metrics(String backend, String isa, IntSupplier admitted) {
     this.admitted = admitted;
-    info = String.format("batchnorm4j_info{backend=\"%s\",isa=\"%s\"} 1%n", backend, isa);
+    info =
+        String.format(Locale.ROOT, "batchnorm4j_info{backend=\"%s\",isa=\"%s\"} 1%n", backend, isa);
     for (int i = 0; i < buckets.length; i++) {
       buckets[i] = new LongAdder();
     }
@@ -73,8 +74,11 @@ final class Metrics {
         (a, count) ->
             text.append(
                 String.format(
+                    Locale.ROOT,
                     "http_requests_total{path=\"%s\",status=\"%d\"} %d%n",
-                    a.path, a.status, count.sum())));
+                    a.path,
+                    a.status,
+                    count.sum())));
     head(text, "http_errors_total", "counter", "Requests answered with a status of 400 or more.");
     text.append("http_errors_total ").append(errors.sum()).append('\n');
     head(text, "predictions_admitted", "gauge", "Predictions that are computed or wait.");
@@ -90,7 +94,8 @@ final class Metrics {
     for (int i = 0; i < buckets.length; i++) {
       below += buckets[i].sum();
       String bound = i == BUCKETS.length ? "+Inf" : Double.toString(BUCKETS[i]);
-      text.append(String.format("predict_seconds_bucket{le=\"%s\"} %d%n", bound, below));
+      text.append(
+          String.format(Locale.ROOT, "predict_seconds_bucket{le=\"%s\"} %d%n", bound, below));
     }
     text.append(String.format(Locale.ROOT, "predict_seconds_sum %.9f%n", nanos.sum() / 1e9));
     text.append("predict_seconds_count ").append(below).append('\n');

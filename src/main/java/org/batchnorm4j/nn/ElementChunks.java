@@ -1,7 +1,7 @@
 package org.batchnorm4j.nn;
 
 /** Cuts a run of elements into chunks and lends each two arrays to compute with. */
-final class Chunks {
+final class ElementChunks {
   private static final int CHUNK = 2048;
   private static final int CHUNKS_PER_PIECE = 16;
 

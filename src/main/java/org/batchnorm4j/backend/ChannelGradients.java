@@ -1,7 +1,7 @@
 package org.batchnorm4j.backend;
 
 /** The sums of a channel's gradients, added from those of its chunks. */
-final class GradientSums {
+final class ChannelGradients {
   /** The sum of g. */
   double[] sumDy = {};
 
