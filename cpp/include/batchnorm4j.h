@@ -9,9 +9,9 @@
  *
  * Outputs may be the same memory as an input of the same layout (in place), or lie in the gaps that
  * its pitch leaves, but must not overlap otherwise. Per channel, one array may serve as several
- * inputs, and running_mean, running_var, dweight and dbias may be those of weight and bias; no other
- * output may be an input. Results do not depend on isa, threads or layout: see docs/numerics.md for
- * every formula and its order of operations.
+ * inputs, and running_mean, running_var, dweight and dbias may be those of weight and bias; no
+ * other output may be an input. Results do not depend on isa, threads or layout: see
+ * docs/numerics.md for every formula and its order of operations.
  *
  * Every function returns a bn_status and changes nothing unless it is bn_ok. Arguments are checked
  * for plausibility only; null where a pointer is needed is refused, a wrong size cannot be. All

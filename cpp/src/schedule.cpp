@@ -52,12 +52,15 @@ int64_t channels_per_tile(const Plan& plan) {
   if (workers > 1 && plan.extent.c < 4 * workers) return 0;
   // A page of every sample at a time, so that short rows do not cost a page walk each.
   int64_t by_page = ceil_div(kPage, std::max<int64_t>(row, 1));
-  // And as many chunks as are summed together.
-  int64_t by_block = ceil_div(16, plan.chunks());
+  // So many chunks that what is done once a tile does not count; where the next tile is read
+  // meanwhile, and long rows or two inputs of both share the L2, as many as are summed together
+  // (docs/performance.md, lesson 43).
+  bool small = plan.beyond_l3() && (plan.arrays > 2 || plan.extent.s >= kLongRow);
+  int64_t by_chunks = ceil_div(small ? 16 : 256, plan.chunks());
   int64_t by_cache = std::max<int64_t>(l2_bytes() / 2 / std::max<int64_t>(channel, 1), 1);
   int64_t by_workers = std::max<int64_t>(plan.extent.c / (4 * workers), 1);
   int64_t most =
-      std::min({std::max(by_page, by_block), by_cache, workers > 1 ? by_workers : plan.extent.c});
+      std::min({std::max(by_page, by_chunks), by_cache, workers > 1 ? by_workers : plan.extent.c});
   // So many lie all alike in lines.
   int64_t alike = kLanes / std::gcd(plan.extent.s, kLanes);
   return most < alike ? most : most / alike * alike;
