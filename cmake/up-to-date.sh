@@ -36,6 +36,6 @@ if stale "$target/library.built" "$root/pom.xml" "$root/src/main" "$root/cpp" "$
   rm -f "$target/$module.built"
 fi
 if stale "$target/$module.built" "$root/$module/pom.xml" "$root/$module/src/main"; then
-  echo "Building the $module; the first time loads what they need, for the benchmarks some 300 MB." >&2
+  echo "Building the $module; the first time loads what it needs, up to some 300 MB." >&2
   build "$target/$module.built" -f "$root/$module/pom.xml" package
 fi

@@ -1,6 +1,6 @@
 // How a pass that writes walks through memory: several streams side by side, because a core reads
-// streams some pages apart faster than one (its prefetchers stop at the end of a page; measured 1.3
-// to 1.4 times as fast, docs/performance.md).
+// streams some pages apart faster than one: its prefetchers stop at the end of a page
+// (docs/performance.md, lesson 4).
 
 // Values that are written around the caches together: what fills a line of memory, in groups of 16.
 // If something else is written between its halves, each is written by itself (measured: 6 x as

@@ -184,6 +184,10 @@ final class Freezer {
     if (layer instanceof Residual residual) {
       return freezeResidual(residual, x);
     }
+    if (layer instanceof LazyBatchNorm) {
+      throw new IllegalArgumentException(
+          layer + " has seen no input yet and cannot be frozen: call forward first");
+    }
     try {
       // What is normalized by itself can be too small for that, in a part of a batch too.
       layer.eval().check(x.shape);

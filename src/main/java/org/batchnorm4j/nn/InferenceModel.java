@@ -83,7 +83,7 @@ public final class InferenceModel implements AutoCloseable {
    * @param sampleShape the shape of one sample, without the dimension N, such as 1, 28, 28
    * @throws IllegalArgumentException if the module cannot take such samples, one at a time too; or
    *     if a layer is not one of this package, is not f32, or is a batch norm without running
-   *     statistics
+   *     statistics or a lazy one that has seen no input
    * @throws IllegalStateException if the module is closed
    */
   public static InferenceModel of(Module module, long... sampleShape) {

@@ -396,6 +396,10 @@ class InferenceModelTest {
         groups
             + ": Expected more than 1 value per channel when training, got input size [1, 3, 1, 1]",
         () -> InferenceModel.of(groups, 3, 1, 1));
+    LazyBatchNorm1d lazy = new LazyBatchNorm1d();
+    refused(
+        lazy + " has seen no input yet and cannot be frozen: call forward first",
+        () -> InferenceModel.of(new Sequential(new ReLU(), lazy), 3));
     Module unknown =
         new Module() {
           @Override
