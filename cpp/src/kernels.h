@@ -5,11 +5,10 @@
 
 namespace bn {
 
-constexpr int64_t kChunk = 512;    // values summed in the element type (docs/numerics.md)
-constexpr int64_t kStreams = 8;    // at most; beyond the last-level cache
-constexpr int64_t kRows = 4;       // channels last, rows taken together within it
-constexpr int64_t kStrip = 512;    // channels whose lanes a channels-last reduction keeps in cache
-constexpr int64_t kLaneRows = 16;  // and rows of a lane that it sums side by side, at most
+constexpr int64_t kChunk = 256;  // values summed in the element type (docs/numerics.md)
+constexpr int64_t kStreams = 8;  // at most; beyond the last-level cache
+constexpr int64_t kRows = 4;     // channels last, rows taken together within it
+constexpr int64_t kStrip = 512;  // channels whose lanes a channels-last reduction keeps in cache
 // What is kept of a lane: two sums of each channel. Lanes a power of two apart would share few sets
 // of the L1 (without the 16: 1.0 to 1.2 times as long).
 constexpr int64_t kLane = 2 * kStrip + 16;

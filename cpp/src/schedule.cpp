@@ -15,8 +15,7 @@ constexpr int64_t kWorthAThread = 128 << 10;  // bytes that one more thread shou
 constexpr int64_t kTile = 64 << 10;           // bytes of one array in a small task
 constexpr int64_t kPage = 4 << 10;
 constexpr int64_t kLanes = 16;
-constexpr int64_t kLine = 32;      // of the shortest elements
-constexpr int64_t kLongRow = 256;  // values
+constexpr int64_t kLine = 32;  // of the shortest elements
 
 // Streams in which a tile is written, while the next is read besides: other ones where rows are so
 // short that it matters how what is made ready per channel is shared.
@@ -55,8 +54,8 @@ int64_t channels_per_tile(const Plan& plan) {
   // So many chunks that what is done once a tile does not count; where the next tile is read
   // meanwhile, and long rows or two inputs of both share the L2, as many as are summed together
   // (docs/performance.md, lesson 43).
-  bool small = plan.beyond_l3() && (plan.arrays > 2 || plan.extent.s >= kLongRow);
-  int64_t by_chunks = ceil_div(small ? 16 : 256, plan.chunks());
+  bool small = plan.beyond_l3() && (plan.arrays > 2 || plan.extent.s >= kChunk);
+  int64_t by_chunks = ceil_div(small ? 16 : 512, plan.chunks());
   int64_t by_cache = std::max<int64_t>(l2_bytes() / 2 / std::max<int64_t>(channel, 1), 1);
   int64_t by_workers = std::max<int64_t>(plan.extent.c / (4 * workers), 1);
   int64_t most =
@@ -133,13 +132,13 @@ int64_t Plan::streams() const {
     }
     // Streams that are worth it are far apart, further than a slice goes.
     bool far_apart = whole == 0 || bytes() >= t.task;
-    bool long_rows = extent.s >= kLongRow && element > 2;
+    bool long_rows = extent.s >= kChunk && element > 2;
     return far_apart && long_rows && beyond_shared_l3() ? t.streams : t.other_streams;
   }
   return channels_last && (workers > 1 || all > caches) ? kRows : 1;
 }
 
-int64_t Plan::shared() const { return extent.s < kLongRow ? tuning().shared : 1; }
+int64_t Plan::shared() const { return extent.s < kChunk ? tuning().shared : 1; }
 
 int64_t Plan::chunks_ahead() const {
   // A sample's row of some pages, and then the next sample's: each ends when the prefetchers have

@@ -21,7 +21,7 @@ struct Tuning {
   int64_t shared = 4;  // samples that share what is made ready per channel, where rows are short
 
   // A channel tile that is written while the next is read.
-  int64_t short_row = 256;           // values; less is short
+  int64_t short_row = kChunk;        // values; less is short
   int64_t short_streams = kStreams;  // side by side, of short rows
   int64_t long_streams = 4;          // and of long ones (8 streams of 56x56: 1.2 times as long)
   int64_t narrow_streams = 4;        // those of 16 bits
@@ -32,8 +32,8 @@ struct Tuning {
   int64_t chunks_ahead = 0;  // from beyond the caches
 
   // Sums of channels last.
-  int64_t lane_rows = kLaneRows;  // rows of a lane that are summed side by side
-  int64_t lane_streams = 48;      // and, from memory, of all arrays, at most
+  int64_t lane_rows = kChunk / 16;  // rows of a lane that are summed side by side
+  int64_t lane_streams = 48;        // and, from memory, of all arrays, at most
   // Bytes of a row, for each array and each sum, up to which rows from memory are summed in order.
   int64_t row_in_order = 0;
 };
@@ -52,12 +52,12 @@ constexpr Tuning amd_tuning() {
   t.task = 4 << 20;
   t.shared_l3 = 40;
   t.shared = 1;
-  t.short_row = 128;
+  t.short_row = kChunk / 2;
   t.short_streams = 1;
   t.narrow_streams = 1;
   t.copies = false;
   t.gathers = false;
-  t.chunks_ahead = 5;
+  t.chunks_ahead = 10;
   t.lane_rows = 8;
   t.lane_streams = 8;
   t.row_in_order = 64;

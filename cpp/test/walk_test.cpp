@@ -247,7 +247,7 @@ TEST_P(Walks, GradientRows) {
 // Channels last: sums with some rows of every lane at a time, as with all of a lane.
 TEST_P(Walks, SumsOfRows) {
   int dtype = GetParam();
-  for (int64_t count : {49, 65, 200, 512, 1047}) {
+  for (int64_t count : {49, 65, 200, 256, 523}) {
     for (int64_t c : {5, 32, 47, 100, 600}) {
       int64_t pitch = c + 3;
       Extent extent = {count, c, 1};
@@ -280,8 +280,8 @@ TEST_P(Walks, SumsOfRows) {
 TEST_P(Walks, SumsBySegments) {
   int dtype = GetParam();
   for (Extent extent :
-       {Extent{3, 5, 300}, Extent{2, 4, 512}, Extent{5, 3, 1000}, Extent{40, 7, 50},
-        Extent{33, 3, 17}, Extent{42, 2, 16}, Extent{19, 2, 49}, Extent{90, 2, 15}}) {
+       {Extent{3, 5, 300}, Extent{2, 4, 256}, Extent{5, 3, 1000}, Extent{40, 7, 50},
+        Extent{33, 3, 17}, Extent{21, 2, 16}, Extent{19, 2, 49}, Extent{90, 2, 15}}) {
     int64_t pitch = extent.c * extent.s + 9;
     Arrays arrays({{1, 1, extent.n * pitch}, 0, 1, 0, 0}, dtype, 0, extent.c);
     auto args = gradient_args(arrays, 0, 0, 0, extent, pitch);

@@ -115,7 +115,7 @@ BN_INLINE void reduce_rows(int64_t n, int64_t width, int joined, E* lanes, int64
   // So few rows are in cache anyway, and their lanes stay in registers, where those have room (with
   // doubles in AVX2 1.1 to 1.4 times as long); but not long rows, where the cache has few ways.
   constexpr bool fits = kRegisters >= 4 * (int64_t)sizeof(Sums<E>);
-  if (fits && n <= 64 && joined == 0 && (width < kStrip || lane_rows >= kLaneRows)) {
+  if (fits && n <= 64 && joined == 0 && (width < kStrip || lane_rows == kChunk / 16)) {
     for (; c0 + 16 <= width; c0 += 16) {
       sink(c0, All{}, fold_lanes<0, 1>([&](int64_t l) {
              Sums<E> sums = none;
@@ -138,7 +138,7 @@ BN_INLINE void reduce_rows(int64_t n, int64_t width, int joined, E* lanes, int64
     end = min(r + apart * lane_rows, rows);
     for (int64_t l = 0; l < apart; l++) {
       E* lane = lanes + l * kLane;
-      if (l == apart - apart / 4 && lane_rows < kLaneRows) {
+      if (l == apart - apart / 4 && lane_rows < kChunk / 16) {
         for (int64_t row = end; row < end + apart * lane_rows; row += apart) fetch(row);
       }
       auto begun = [&](int64_t i) BN_ALWAYS { return r == 0 ? none : kept(lane + i, All{}); };

@@ -12,7 +12,7 @@ package org.batchnorm4j.backend;
  */
 final class Chunks {
   /** Values of a chunk. */
-  static final int LENGTH = 512;
+  static final int LENGTH = 256;
 
   /** Lanes of a chunk. */
   static final int LANES = 16;

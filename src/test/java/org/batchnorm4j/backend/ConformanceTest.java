@@ -72,16 +72,16 @@ class ConformanceTest {
         new Task(17, 16, 1), // a head and one; channels exact
         new Task(2, 33, 8), // rows shorter than a vector
         new Task(3, 50, 7), // odd everything
-        new Task(1, 7, 512), // exactly a chunk
-        new Task(1, 5, 513), // a chunk and one value
-        new Task(2, 5, 257), // a chunk across samples, and a tail
+        new Task(1, 7, 256), // exactly a chunk
+        new Task(1, 5, 257), // a chunk and one value
+        new Task(2, 5, 129), // a chunk across samples, and a tail
         new Task(64, 50, 1), // (N, C)
         new Task(4, 64, 49), // ResNet's last layers
         new Task(2, 19, 196), // chunks across samples
         new Task(1, 2, 1021), // prime
-        new Task(600, 16, 1), // (N, C) beyond a chunk
-        new Task(1, 1, 32768 + 600), // more than 64 chunks: segments of two
-        new Task(5, 2, 7000), // the same across samples
+        new Task(300, 16, 1), // (N, C) beyond a chunk
+        new Task(1, 1, 16384 + 300), // more than 64 chunks: segments of two
+        new Task(5, 2, 3500), // the same across samples
         new Task(70, 600, 3)); // more than a strip of 512 channels
   }
 

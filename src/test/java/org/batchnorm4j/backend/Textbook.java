@@ -6,7 +6,7 @@ package org.batchnorm4j.backend;
  * Arithmetic} after every operation; what the page computes in f64 is written in plain Java.
  */
 final class Textbook {
-  private static final int CHUNK = 512;
+  private static final int CHUNK = 256;
   private static final int LANES = 16;
   private static final int SEGMENTS = 64;
 

@@ -68,7 +68,7 @@ class ChannelStatisticsTest {
   }
 
   private static void assertExact(ChannelStatistics statistics, List<Tensor> parts) {
-    // Within 512 values the arithmetic is f32, but for f64 data.
+    // Within 256 values the arithmetic is f32, but for f64 data.
     double slack = parts.get(0).dtype() == DType.F64 ? 1e-15 : 1e-7;
     double[] mean = statistics.mean();
     double[] biased = statistics.variance(false);
