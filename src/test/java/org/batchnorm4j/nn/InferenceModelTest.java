@@ -292,21 +292,11 @@ class InferenceModelTest {
   }
 
   /** A layer that counts how many copies of it are open. */
-  private static final class Counted extends Module {
+  private static final class Counted extends PassThrough {
     private final AtomicInteger open;
 
     Counted(AtomicInteger open) {
       this.open = open;
-    }
-
-    @Override
-    public Tensor forward(Tensor x) {
-      return x;
-    }
-
-    @Override
-    public Tensor backward(Tensor dy) {
-      return dy;
     }
 
     @Override
@@ -401,17 +391,7 @@ class InferenceModelTest {
         lazy + " has seen no input yet and cannot be frozen: call forward first",
         () -> InferenceModel.of(new Sequential(new ReLU(), lazy), 3));
     Module unknown =
-        new Module() {
-          @Override
-          public Tensor forward(Tensor x) {
-            return x;
-          }
-
-          @Override
-          public Tensor backward(Tensor dy) {
-            return dy;
-          }
-
+        new PassThrough() {
           @Override
           public Shape outputShape(Shape x) {
             return x;

@@ -83,19 +83,7 @@ class PictureTest {
         "layer fc: x has 512 features in its last dimension (shape [5, 512]), but this Linear was"
             + " built for 392",
         e.getMessage());
-    Sequential unknown =
-        new Sequential(
-            new Module() {
-              @Override
-              public Tensor forward(Tensor x) {
-                return x;
-              }
-
-              @Override
-              public Tensor backward(Tensor dy) {
-                return dy;
-              }
-            });
+    Sequential unknown = new Sequential(new PassThrough());
     assertThrows(UnsupportedOperationException.class, () -> unknown.summary(5));
   }
 
