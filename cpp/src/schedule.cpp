@@ -76,7 +76,7 @@ void map_ncs(const Plan& plan, Map& map) {
   parallel_for(plan.workers(), ceil_div(e.n, height) * across, [&](int64_t task, int) {
     int64_t n0 = task / across * height, f0 = task % across * length;
     map.ncs(n0, std::min(n0 + height, e.n), f0, std::min(f0 + length, sample), nullptr,
-            {plan.streams(), plan.shared(), {}, {}});
+            {plan.streams(), plan.shared(), {}, {}, false});
   });
 }
 
@@ -187,6 +187,7 @@ ReduceMap::ReduceMap(const Plan& plan, const Reduce& reduce, bool maps)
     copy_ = ceil_div((plan.extent.n * pitch_ + kLanes) * plan.element, 64) * 64;
   } else {
     read_ahead_ = tile * 2 <= cache;
+    sums_fetch_ = read_ahead_ && tuning().sums_fetch && inputs_ == 1 && plan.extent.n > 1;
   }
 }
 
@@ -221,6 +222,13 @@ void ReduceMap::read_next(const Packed* to, Walk* walk) const {
   }
 }
 
+Fetch ReduceMap::even_samples(int64_t tile) const {
+  const Extent& e = plan_.extent;
+  int64_t row = width_ * e.s * plan_.element;
+  return {static_cast<const char*>(input_[0].p) + tile * row, ceil_div(e.n, 2), row,
+          2 * input_[0].pitch * plan_.element};
+}
+
 void ReduceMap::copy(int64_t tile, const Packed& to) const {
   const Extent& e = plan_.extent;
   int64_t f0 = tile * width_ * e.s, f1 = std::min((tile + 1) * width_, e.c) * e.s;
@@ -240,7 +248,8 @@ void ReduceMap::by_tiles(char* areas, double* a, double* b, Reduce& reduce, Map*
   // Segments of one chunk are merged in the order of chunks: as one segment they are merged at
   // once.
   int64_t per = plan_.chunks_per_segment() == 1 ? plan_.chunks() : plan_.chunks_per_segment();
-  int64_t segments = ceil_div(plan_.chunks(), per), ahead = copies_ ? 0 : plan_.chunks_ahead();
+  int64_t segments = ceil_div(plan_.chunks(), per),
+          ahead = copies_ || sums_fetch_ ? 0 : plan_.chunks_ahead();
   int64_t tiles = ceil_div(e.c, width_);
   auto held = [&](int worker) { return reinterpret_cast<int64_t*>(areas + worker * area()); };
   if (copies_) {
@@ -251,7 +260,8 @@ void ReduceMap::by_tiles(char* areas, double* a, double* b, Reduce& reduce, Map*
     double *tile_a = a + c0 * segments, *tile_b = b + c0 * segments;
     char* area = areas + worker * this->area();
     Packed copied, *packed = nullptr;
-    Walk walk = {tile_streams(plan_), plan_.shared(), {}, {}};
+    Walk walk = {tile_streams(plan_), plan_.shared(), {}, {}, false};
+    Chunks chunks = {c0, c1, 0, plan_.chunks(), per, ahead, {}};
     // Only a whole tile is read meanwhile: it has a value for each of this one.
     bool next = c1 + width_ <= e.c;
     if (copies_) {
@@ -260,8 +270,12 @@ void ReduceMap::by_tiles(char* areas, double* a, double* b, Reduce& reduce, Map*
       if (*held(worker) != tile) copy(tile, copied);
       *held(worker) = read_ahead_ && next ? tile + 1 : tile;
     }
-    if (read_ahead_ && next) read_next(packed, &walk);
-    reduce.ncs({c0, c1, 0, plan_.chunks(), per, ahead, tuning().gathers}, tile_a, tile_b, packed);
+    if (read_ahead_ && next) {
+      read_next(packed, &walk);
+      walk.odd = sums_fetch_;
+      if (sums_fetch_) chunks.besides = even_samples(tile + 1);
+    }
+    reduce.ncs(chunks, tile_a, tile_b, packed);
     reduce.merge(channels, channels, segments, tile_a, tile_b);
     reduce.finish(c0, c1, tile_a, tile_b);
     if (map) map->ncs(0, e.n, c0 * e.s, c1 * e.s, packed, walk);
@@ -278,8 +292,7 @@ void ReduceMap::by_segments(char* lanes, double* a, double* b, Reduce& reduce, M
     if (plan_.channels_last) {
       reduce.nsc(c0, c1, q0, q1, lanes + worker * kLaneBytes, a + at, b + at);
     } else {
-      reduce.ncs({c0, c1, q0, q1, per, plan_.chunks_ahead(), tuning().gathers}, a + at, b + at,
-                 nullptr);
+      reduce.ncs({c0, c1, q0, q1, per, plan_.chunks_ahead(), {}}, a + at, b + at, nullptr);
     }
     // Nothing to merge: what is made of the sums is made here, by whoever has them.
     if (segments == 1) reduce.finish(c0, c1, a + c0, b + c0);

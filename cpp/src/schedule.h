@@ -111,6 +111,8 @@ class ReduceMap {
   void copy(int64_t tile, const Packed& to) const;
   // While one tile is mapped the next is read: copied, or prefetched if to is null.
   void read_next(const Packed* to, Walk* walk) const;
+  // A tile's samples of even number, in the only input.
+  Fetch even_samples(int64_t tile) const;
   void by_tiles(char* areas, double* a, double* b, Reduce& reduce, Map* map) const;
   void by_segments(char* lanes, double* a, double* b, Reduce& reduce, Map* map) const;
 
@@ -118,6 +120,7 @@ class ReduceMap {
   int64_t lanes_;            // bytes of the workers' lanes, channels last only
   bool copies_ = false;      // whether tiles are copied
   bool read_ahead_ = false;  // whether the next tile is read while one is mapped
+  bool sums_fetch_ = false;  // and half of it already while that one is summed
   int64_t width_ = 0;        // channels per tile; 0: not by tiles
   int64_t pitch_ = 0;        // elements between the samples of a copy
   int64_t copy_ = 0;         // bytes of the copy of an input's tile

@@ -1,6 +1,6 @@
 // What is fastest on a CPU and cannot be told from its caches: numbers measured on one CPU of a
-// maker (docs/performance.md, lessons 4, 8, 16, 19, 27, 31, 32, 34, 35 and 40). No bit of a result
-// depends on them.
+// maker (docs/performance.md, lessons 4, 8, 16, 19, 27, 31, 32, 34, 35, 40, 44 and 45). No bit of a
+// result depends on them.
 #pragma once
 #include <cstdint>
 
@@ -8,7 +8,7 @@
 
 namespace bn {
 
-// As initialized: for Intel's Sapphire Rapids, and for what nobody has measured.
+// As initialized: for Intel's Sapphire and Granite Rapids, and for what nobody has measured.
 struct Tuning {
   // A pass over all of memory that writes, beyond the last-level cache.
   int64_t streams = kStreams;        // side by side, channels first
@@ -16,8 +16,8 @@ struct Tuning {
   int64_t row_streams = kStreams;    // channels last
   // And of three arrays, whose rows are less than a page, beyond the shared L3.
   int64_t three_row_streams = kStreams;
-  int64_t task = 64 << 10;  // bytes of one array in a task, at most
-  int64_t shared_l3 = 0;    // L2s that the last-level cache of several cores is like
+  int64_t task = 1 << 20;  // bytes of one array in a task, at most
+  int64_t shared_l3 = 40;  // L2s that the last-level cache of several cores is like
   int64_t shared = 4;  // samples that share what is made ready per channel, where rows are short
 
   // A channel tile that is written while the next is read.
@@ -26,14 +26,13 @@ struct Tuning {
   int64_t long_streams = 4;          // and of long ones (8 streams of 56x56: 1.2 times as long)
   int64_t narrow_streams = 4;        // those of 16 bits
   bool copies = true;                // whether crowded tiles are copied
+  bool sums_fetch = true;            // whether half of it is read while one is summed
 
-  // Sums of channels first, of several samples.
-  bool gathers = true;       // whether what is of several is copied together, not summed in place
-  int64_t chunks_ahead = 0;  // from beyond the caches
+  int64_t chunks_ahead = 4;  // sums of channels first, of several samples, beyond the caches
 
   // Sums of channels last.
   int64_t lane_rows = kChunk / 16;  // rows of a lane that are summed side by side
-  int64_t lane_streams = 48;        // and, from memory, of all arrays, at most
+  int64_t lane_streams = 8;         // and, from memory, of all arrays, at most
   // Bytes of a row, for each array and each sum, up to which rows from memory are summed in order.
   int64_t row_in_order = 0;
 };
@@ -50,16 +49,14 @@ constexpr Tuning amd_tuning() {
   t.row_streams = kRows;
   t.three_row_streams = 2;
   t.task = 4 << 20;
-  t.shared_l3 = 40;
   t.shared = 1;
   t.short_row = kChunk / 2;
   t.short_streams = 1;
   t.narrow_streams = 1;
   t.copies = false;
-  t.gathers = false;
+  t.sums_fetch = false;
   t.chunks_ahead = 10;
   t.lane_rows = 8;
-  t.lane_streams = 8;
   t.row_in_order = 64;
   return t;
 }
