@@ -31,20 +31,19 @@ struct Extent {
 // How a pass that writes goes through memory: in how many streams side by side, at most kStreams;
 // how many samples share what is made ready per channel though fewer streams are wanted, at most
 // kStreams too; and what it reads meanwhile for a later pass, if not null: value f of sample n of
-// from[i], copied to the same place in to[i], or prefetched if that is null; if odd, those of odd n
-// alone (normalize only).
+// from[i], copied to the same place in to[i], or prefetched if that is null.
 struct Walk {
   int64_t streams, shared;
   Data from[3];
   Out to[3];
-  bool odd;
 };
 
-// Memory that is fetched besides other work: so many rows of `bytes`, the first at p, each `step`
-// bytes after the one before.
+// Memory that is fetched besides other work: so many rows of `bytes` in each input, the first at
+// p[i], each step[i] bytes after the one before.
 struct Fetch {
-  const void* p;
-  int64_t rows, bytes, step;
+  int64_t rows, bytes;
+  const char* p[3];
+  int64_t step[3];
 };
 
 // y = act((x - mean - mean_low) * scale + bias + residual); per-channel arrays hold all channels.
@@ -98,7 +97,7 @@ struct FinishGradient {
 // Result i of channel c, of chunks [q0 + i * segment, q0 + (i + 1) * segment), goes to
 // [i * (c1 - c0) + c - c0]. While a chunk is summed, the one so many chunks `ahead` is fetched,
 // where samples are not shorter than chunks; 0: none is. besides: what is fetched meanwhile for a
-// later call, some lines with every chunk; by moments alone. No bit depends on these two.
+// later call, some lines with every chunk. No bit depends on these two.
 struct Chunks {
   int64_t c0, c1, q0, q1, segment, ahead;
   Fetch besides;

@@ -76,7 +76,7 @@ void map_ncs(const Plan& plan, Map& map) {
   parallel_for(plan.workers(), ceil_div(e.n, height) * across, [&](int64_t task, int) {
     int64_t n0 = task / across * height, f0 = task % across * length;
     map.ncs(n0, std::min(n0 + height, e.n), f0, std::min(f0 + length, sample), nullptr,
-            {plan.streams(), plan.shared(), {}, {}, false});
+            {plan.streams(), plan.shared(), {}, {}});
   });
 }
 
@@ -187,7 +187,7 @@ ReduceMap::ReduceMap(const Plan& plan, const Reduce& reduce, bool maps)
     copy_ = ceil_div((plan.extent.n * pitch_ + kLanes) * plan.element, 64) * 64;
   } else {
     read_ahead_ = tile * 2 <= cache;
-    sums_fetch_ = read_ahead_ && tuning().sums_fetch && inputs_ == 1 && plan.extent.n > 1;
+    sums_fetch_ = read_ahead_ && tuning().sums_fetch && plan.extent.n > 1;
   }
 }
 
@@ -222,11 +222,15 @@ void ReduceMap::read_next(const Packed* to, Walk* walk) const {
   }
 }
 
-Fetch ReduceMap::even_samples(int64_t tile) const {
+Fetch ReduceMap::half_of(int64_t tile) const {
   const Extent& e = plan_.extent;
   int64_t row = width_ * e.s * plan_.element;
-  return {static_cast<const char*>(input_[0].p) + tile * row, ceil_div(e.n, 2), row,
-          2 * input_[0].pitch * plan_.element};
+  Fetch half = {ceil_div(e.n, 2), row, {}, {}};
+  for (int i = 0; i < inputs_; i++) {
+    half.p[i] = static_cast<const char*>(input_[i].p) + tile * row;
+    half.step[i] = 2 * input_[i].pitch * plan_.element;
+  }
+  return half;
 }
 
 void ReduceMap::copy(int64_t tile, const Packed& to) const {
@@ -260,7 +264,7 @@ void ReduceMap::by_tiles(char* areas, double* a, double* b, Reduce& reduce, Map*
     double *tile_a = a + c0 * segments, *tile_b = b + c0 * segments;
     char* area = areas + worker * this->area();
     Packed copied, *packed = nullptr;
-    Walk walk = {tile_streams(plan_), plan_.shared(), {}, {}, false};
+    Walk walk = {tile_streams(plan_), plan_.shared(), {}, {}};
     Chunks chunks = {c0, c1, 0, plan_.chunks(), per, ahead, {}};
     // Only a whole tile is read meanwhile: it has a value for each of this one.
     bool next = c1 + width_ <= e.c;
@@ -272,8 +276,7 @@ void ReduceMap::by_tiles(char* areas, double* a, double* b, Reduce& reduce, Map*
     }
     if (read_ahead_ && next) {
       read_next(packed, &walk);
-      walk.odd = sums_fetch_;
-      if (sums_fetch_) chunks.besides = even_samples(tile + 1);
+      if (sums_fetch_) chunks.besides = half_of(tile + 1);
     }
     reduce.ncs(chunks, tile_a, tile_b, packed);
     reduce.merge(channels, channels, segments, tile_a, tile_b);

@@ -189,7 +189,7 @@ TEST(Conformance, StreamedStores) {
         std::memcpy(expected.data() + (out - y.data()), x.data(), x.size());
         bn::Normalize normalize = {{1, 1, kS}, {x.data(), kS}, {}, {out, kS}, zero, zero,
                                    one,        zero,           0,  true};
-        bn::kernels_for(isa, dtype)->normalize_ncs[0][0](normalize, {1, 1, {}, {}, false}, 0, 1, 0, kS);
+        bn::kernels_for(isa, dtype)->normalize_ncs[0][0](normalize, {1, 1, {}, {}}, 0, 1, 0, kS);
         EXPECT_TRUE(y == expected) << "isa " << isa << " dtype " << dtype << " at " << misalign;
       }
     }

@@ -23,7 +23,7 @@ void normalize_ncs(const Normalize& args, const Walk& given, int64_t n0, int64_t
   };
   auto row = [&](int64_t n, int64_t f, auto count, const Channel<E, 4>& c) BN_ALWAYS {
     Vec<E> x = load((const S*)a.x.p + n * a.x.pitch + f, count, zero);
-    if (!walk.odd || n % 2 != 0) read_ahead<S>(walk, 0, n, f, lanes_of(count));
+    read_ahead<S>(walk, 0, n, f, lanes_of(count));
     Vec<E> t = fma((x - c.v[0]) - c.v[1], c.v[2], c.v[3]);
     if constexpr (add) {
       t = t + load((const S*)a.residual.p + n * a.residual.pitch + f, count, zero);
