@@ -222,13 +222,12 @@ void ReduceMap::read_next(const Packed* to, Walk* walk) const {
   }
 }
 
-Fetch ReduceMap::half_of(int64_t tile) const {
+Fetch ReduceMap::half_of(const Walk& walk, int64_t f0) const {
   const Extent& e = plan_.extent;
-  int64_t row = width_ * e.s * plan_.element;
-  Fetch half = {ceil_div(e.n, 2), row, {}, {}};
+  Fetch half = {ceil_div(e.n, 2), width_ * e.s * plan_.element, {}, {}};
   for (int i = 0; i < inputs_; i++) {
-    half.p[i] = static_cast<const char*>(input_[i].p) + tile * row;
-    half.step[i] = 2 * input_[i].pitch * plan_.element;
+    half.p[i] = static_cast<const char*>(walk.from[i].p) + f0 * plan_.element;
+    half.step[i] = 2 * walk.from[i].pitch * plan_.element;
   }
   return half;
 }
@@ -252,8 +251,9 @@ void ReduceMap::by_tiles(char* areas, double* a, double* b, Reduce& reduce, Map*
   // Segments of one chunk are merged in the order of chunks: as one segment they are merged at
   // once.
   int64_t per = plan_.chunks_per_segment() == 1 ? plan_.chunks() : plan_.chunks_per_segment();
-  int64_t segments = ceil_div(plan_.chunks(), per),
-          ahead = copies_ || sums_fetch_ ? 0 : plan_.chunks_ahead();
+  int64_t segments = ceil_div(plan_.chunks(), per);
+  // None where a tile is in the L2 before it is summed.
+  int64_t ahead = copies_ || sums_fetch_ ? 0 : plan_.chunks_ahead();
   int64_t tiles = ceil_div(e.c, width_);
   auto held = [&](int worker) { return reinterpret_cast<int64_t*>(areas + worker * area()); };
   if (copies_) {
@@ -276,7 +276,7 @@ void ReduceMap::by_tiles(char* areas, double* a, double* b, Reduce& reduce, Map*
     }
     if (read_ahead_ && next) {
       read_next(packed, &walk);
-      if (sums_fetch_) chunks.besides = half_of(tile + 1);
+      if (sums_fetch_) chunks.besides = half_of(walk, c0 * e.s);
     }
     reduce.ncs(chunks, tile_a, tile_b, packed);
     reduce.merge(channels, channels, segments, tile_a, tile_b);

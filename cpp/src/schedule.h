@@ -111,8 +111,8 @@ class ReduceMap {
   void copy(int64_t tile, const Packed& to) const;
   // While one tile is mapped the next is read: copied, or prefetched if to is null.
   void read_next(const Packed* to, Walk* walk) const;
-  // Every second sample of a tile.
-  Fetch half_of(int64_t tile) const;
+  // Every second sample of what is read meanwhile for the tile after that of value f0.
+  Fetch half_of(const Walk& walk, int64_t f0) const;
   void by_tiles(char* areas, double* a, double* b, Reduce& reduce, Map* map) const;
   void by_segments(char* lanes, double* a, double* b, Reduce& reduce, Map* map) const;
 
