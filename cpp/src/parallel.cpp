@@ -116,23 +116,25 @@ int threads_to_be_had(int wanted) {
 
 // Tasks of one worker, which others may take from when theirs are done.
 struct alignas(64) Range {
-  std::atomic<int64_t> next;
-  int64_t end;
+  std::atomic<int64_t> taken;
+  int64_t begin, end;
 };
 
 struct Job {
   Run run;
   void* context;
   int workers;
+  Order order;
   Range ranges[kMostWorkers];
 
   void work(int worker) {
     for (int i = 0; i < workers; i++) {
       Range& range = ranges[(worker + i) % workers];
       for (;;) {
-        int64_t task = range.next.fetch_add(1, std::memory_order_relaxed);
-        if (task >= range.end) break;
-        run(context, task, worker);
+        int64_t taken = range.taken.fetch_add(1, std::memory_order_relaxed);
+        if (taken >= range.end - range.begin) break;
+        run(context, order == Order::kFromEnd ? range.end - 1 - taken : range.begin + taken,
+            worker);
       }
     }
   }
@@ -153,7 +155,7 @@ class Team {
   void rests() { rests_since_.store(now(), std::memory_order_relaxed); }
 
   // Runs the tasks together with the team, or returns false when it is busy.
-  bool run(int threads, int64_t count, Run task, void* context) {
+  bool run(int threads, int64_t count, Order order, Run task, void* context) {
     if (busy_.test_and_set(std::memory_order_acquire)) return false;
     if (!started_ && !start()) {
       busy_.clear(std::memory_order_release);
@@ -162,8 +164,10 @@ class Team {
     job_.run = task;
     job_.context = context;
     job_.workers = threads;
+    job_.order = order;
     for (int i = 0; i < threads; i++) {
-      job_.ranges[i].next.store(count * i / threads, std::memory_order_relaxed);
+      job_.ranges[i].taken.store(0, std::memory_order_relaxed);
+      job_.ranges[i].begin = count * i / threads;
       job_.ranges[i].end = count * (i + 1) / threads;
     }
     open();
@@ -304,10 +308,10 @@ Caller::~Caller() {
 
 bool team_sleeps(int64_t bytes) { return team().lets_sleep(bytes); }
 
-void run_tasks(int threads, int64_t count, Run run, void* context) {
+void run_tasks(int threads, int64_t count, Order order, Run run, void* context) {
   int workers = (int)std::min<int64_t>({threads, count, kMostWorkers});
-  if (!team().run(workers, count, run, context)) {
-    for (int64_t i = 0; i < count; i++) run(context, i, 0);
+  if (!team().run(workers, count, order, run, context)) {
+    parallel_for(1, count, order, [&](int64_t task, int worker) { run(context, task, worker); });
   }
 }
 

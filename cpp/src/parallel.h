@@ -34,24 +34,31 @@ class Caller {
 // the end of the last Caller.
 bool team_sleeps(int64_t bytes);
 
+// In which order each worker goes through its own tasks.
+enum class Order { kFromBegin, kFromEnd };
+
 // Tasks [0, count), each run once, by at most `threads` workers; run(task, worker) with worker <
 // threads, worker 0 being the caller. Neighbouring tasks go to one worker where speeds allow, the
 // same ones every time. Returns when all are done. run must not throw.
 using Run = void (*)(void* context, int64_t task, int worker);
-void run_tasks(int threads, int64_t count, Run run, void* context);
+void run_tasks(int threads, int64_t count, Order order, Run run, void* context);
 
 template <class F>
-void parallel_for(int threads, int64_t count, F&& f) {
+void parallel_for(int threads, int64_t count, Order order, F&& f) {
   if (threads <= 1 || count <= 1) {
-    for (int64_t i = 0; i < count; i++) f(i, 0);
+    for (int64_t i = 0; i < count; i++) f(order == Order::kFromEnd ? count - 1 - i : i, 0);
     return;
   }
   run_tasks(
-      threads, count,
+      threads, count, order,
       [](void* context, int64_t task, int worker) {
         (*static_cast<std::remove_reference_t<F>*>(context))(task, worker);
       },
       &f);
+}
+template <class F>
+void parallel_for(int threads, int64_t count, F&& f) {
+  parallel_for(threads, count, Order::kFromBegin, f);
 }
 
 }  // namespace bn

@@ -34,6 +34,13 @@ int64_t task_bytes(const Plan& plan) {
   return std::clamp(plan.bytes() / (32 * plan.workers()), kTile, tuning().task);
 }
 
+// What was summed last is in the L2 still. Beyond the last-level cache that is too little to win
+// anything (docs/performance.md, lesson 46).
+Order map_order(const Plan& plan) {
+  const bool from_end = plan.sums && tuning().maps_from_end && !plan.beyond_shared_l3();
+  return from_end ? Order::kFromEnd : Order::kFromBegin;
+}
+
 // Channels per task of a reduction, when there are too few segments to go round.
 int64_t channels_per_task(const Plan& plan) {
   int64_t c = plan.extent.c, wanted = 2 * plan.workers();
@@ -72,8 +79,8 @@ void map_ncs(const Plan& plan, Map& map) {
   int64_t together = std::clamp<int64_t>(e.n, 1, plan.streams());
   int64_t length = std::min(sample, most / together / kLine * kLine);
   int64_t height = std::max<int64_t>(most / length, 1);
-  int64_t across = ceil_div(sample, length);
-  parallel_for(plan.workers(), ceil_div(e.n, height) * across, [&](int64_t task, int) {
+  int64_t across = ceil_div(sample, length), tasks = ceil_div(e.n, height) * across;
+  parallel_for(plan.workers(), tasks, map_order(plan), [&](int64_t task, int) {
     int64_t n0 = task / across * height, f0 = task % across * length;
     map.ncs(n0, std::min(n0 + height, e.n), f0, std::min(f0 + length, sample), nullptr,
             {plan.streams(), plan.shared(), {}, {}});
@@ -86,7 +93,8 @@ void map_nsc(const Plan& plan, Map& map) {
   if (plan.bytes() <= kTile) return map.nsc(0, plan.values(), plan.streams());
   int64_t row = std::max<int64_t>(plan.extent.c * plan.element, 1);
   int64_t rows = std::max<int64_t>(task_bytes(plan) / row / unit * unit, unit);
-  parallel_for(plan.workers(), ceil_div(plan.values(), rows), [&](int64_t task, int) {
+  int64_t tasks = ceil_div(plan.values(), rows);
+  parallel_for(plan.workers(), tasks, map_order(plan), [&](int64_t task, int) {
     map.nsc(task * rows, std::min((task + 1) * rows, plan.values()), plan.streams());
   });
 }
@@ -176,18 +184,23 @@ ReduceMap::ReduceMap(const Plan& plan, const Reduce& reduce, bool maps)
   int64_t cache = l2_bytes() * 7 / 8, tile = plan.values() * width_ * plan.element * inputs_;
   // Only what is read again is worth keeping.
   if (!maps || !plan.beyond_l2()) return;
+  const bool fits = tile * 2 <= cache;
+  from_end_ = !fits && tuning().maps_from_end;
   if (tuning().copies && crowds(plan, width_, input_, inputs_)) {
     // Copied side by side, where the rows themselves do not stay in cache. While they are read they
     // are in cache too.
-    copies_ = tile * 2 <= cache;
+    copies_ = fits;
     // A value of the next tile goes where the value of this one was that has just been used, if
     // both lie alike.
     read_ahead_ = copies_ && width_ * plan.extent.s % kLanes == 0;
     pitch_ = ceil_div(width_ * plan.extent.s, kLanes) * kLanes;
     copy_ = ceil_div((plan.extent.n * pitch_ + kLanes) * plan.element, 64) * 64;
   } else {
-    read_ahead_ = tile * 2 <= cache;
-    sums_fetch_ = read_ahead_ && tuning().sums_fetch && plan.extent.n > 1;
+    read_ahead_ = fits;
+    // Of one sample only where that is the only one at work and in no cache: threads with an L2
+    // each have more of it there already (docs/performance.md, lesson 44).
+    const bool absent = plan.workers() == 1 && plan.traffic() > 3 * l2_bytes();
+    sums_fetch_ = read_ahead_ && tuning().sums_fetch && (plan.extent.n > 1 || absent);
   }
 }
 
@@ -224,7 +237,8 @@ void ReduceMap::read_next(const Packed* to, Walk* walk) const {
 
 Fetch ReduceMap::half_of(const Walk& walk, int64_t f0) const {
   const Extent& e = plan_.extent;
-  Fetch half = {ceil_div(e.n, 2), width_ * e.s * plan_.element, {}, {}};
+  int64_t bytes = width_ * e.s * plan_.element;
+  Fetch half = {ceil_div(e.n, 2), e.n > 1 ? bytes : bytes / 2, {}, {}};
   for (int i = 0; i < inputs_; i++) {
     half.p[i] = static_cast<const char*>(walk.from[i].p) + f0 * plan_.element;
     half.step[i] = 2 * walk.from[i].pitch * plan_.element;
@@ -281,7 +295,11 @@ void ReduceMap::by_tiles(char* areas, double* a, double* b, Reduce& reduce, Map*
     reduce.ncs(chunks, tile_a, tile_b, packed);
     reduce.merge(channels, channels, segments, tile_a, tile_b);
     reduce.finish(c0, c1, tile_a, tile_b);
-    if (map) map->ncs(0, e.n, c0 * e.s, c1 * e.s, packed, walk);
+    if (map == nullptr) return;
+    int64_t samples = from_end_ ? walk.streams : e.n;
+    for (int64_t n1 = e.n; n1 > 0; n1 -= samples) {
+      map->ncs(std::max<int64_t>(n1 - samples, 0), n1, c0 * e.s, c1 * e.s, packed, walk);
+    }
   });
 }
 

@@ -111,7 +111,8 @@ class ReduceMap {
   void copy(int64_t tile, const Packed& to) const;
   // While one tile is mapped the next is read: copied, or prefetched if to is null.
   void read_next(const Packed* to, Walk* walk) const;
-  // Every second sample of what is read meanwhile for the tile after that of value f0.
+  // Every second sample, or half of the only one, of what is read meanwhile for the tile after that
+  // of value f0.
   Fetch half_of(const Walk& walk, int64_t f0) const;
   void by_tiles(char* areas, double* a, double* b, Reduce& reduce, Map* map) const;
   void by_segments(char* lanes, double* a, double* b, Reduce& reduce, Map* map) const;
@@ -121,6 +122,7 @@ class ReduceMap {
   bool copies_ = false;      // whether tiles are copied
   bool read_ahead_ = false;  // whether the next tile is read while one is mapped
   bool sums_fetch_ = false;  // and half of it already while that one is summed
+  bool from_end_ = false;    // whether a tile's last samples are mapped first
   int64_t width_ = 0;        // channels per tile; 0: not by tiles
   int64_t pitch_ = 0;        // elements between the samples of a copy
   int64_t copy_ = 0;         // bytes of the copy of an input's tile

@@ -1,6 +1,6 @@
 // What is fastest on a CPU and cannot be told from its caches: numbers measured on one CPU of a
-// maker (docs/performance.md, lessons 4, 8, 16, 19, 27, 31, 32, 34, 35, 40, 44 and 45). No bit of a
-// result depends on them.
+// maker (docs/performance.md, lessons 4, 8, 16, 19, 27, 31, 32, 34, 35, 40, 44, 45 and 46). No bit
+// of a result depends on them.
 #pragma once
 #include <cstdint>
 
@@ -27,6 +27,9 @@ struct Tuning {
   int64_t narrow_streams = 4;        // those of 16 bits
   bool copies = true;                // whether crowded tiles are copied
   bool sums_fetch = true;            // whether half of it is read while one is summed
+
+  // Whether a pass that writes, after sums of all channels, begins with what was summed last.
+  bool maps_from_end = true;
 
   int64_t chunks_ahead = 4;  // sums of channels first, of several samples, beyond the caches
 
@@ -55,6 +58,7 @@ constexpr Tuning amd_tuning() {
   t.narrow_streams = 1;
   t.copies = false;
   t.sums_fetch = false;
+  t.maps_from_end = false;
   t.chunks_ahead = 10;
   t.lane_rows = 8;
   t.row_in_order = 64;

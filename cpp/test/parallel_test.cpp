@@ -19,17 +19,40 @@
 
 namespace {
 
+using bn::Order;
+
 TEST(Parallel, RunsEveryTaskOnce) {
   for (int threads : {1, 2, 3, 7}) {
     for (int64_t count : {0, 1, 2, 5, 1000}) {
       for (int repeat = 0; repeat < 50; repeat++) {
+        const Order order = repeat % 2 == 0 ? Order::kFromBegin : Order::kFromEnd;
         std::vector<std::atomic<int>> ran((size_t)count);
-        bn::parallel_for(threads, count, [&](int64_t task, int worker) {
+        bn::parallel_for(threads, count, order, [&](int64_t task, int worker) {
           EXPECT_LT(worker, threads);
           ran[(size_t)task]++;
         });
         for (auto& r : ran) ASSERT_EQ(1, r);
       }
+    }
+  }
+}
+
+// What a worker did last in one pass it does first in the next.
+TEST(Parallel, FromTheEndAWorkerBeginsWithTheLastOfItsOwnTasks) {
+  constexpr int64_t kCount = 100;
+  for (int threads : {1, 2, 3}) {
+    std::vector<std::vector<int64_t>> done((size_t)threads);
+    std::atomic<bool> begun{false};
+    bn::parallel_for(threads, kCount, Order::kFromEnd, [&](int64_t task, int worker) {
+      done[(size_t)worker].push_back(task);
+      if (worker == 0) begun = true;
+      while (!begun) std::this_thread::yield();  // or others have taken the caller's tasks
+    });
+    const int64_t own = kCount / threads;
+    const std::vector<int64_t>& callers = done[0];
+    EXPECT_EQ(own - 1, callers[0]) << threads;
+    for (size_t i = 1; i < callers.size() && callers[i] < own; i++) {
+      EXPECT_LT(callers[i], callers[i - 1]) << threads;
     }
   }
 }
