@@ -19,8 +19,10 @@ namespace bn {
 // them: after stores around them it takes some four calls until the output lies there again
 // (measured: 47, 36, then 21 us). So calls come in groups of one way; now and then, and when they
 // take longer than the other way did, a group goes that way, and its median is compared with that
-// of the group before it. Not the fastest: of two ways that would prefer the less steady one. Calls
-// at the same time may lose a sample, no more.
+// of the group before it. Not the fastest: of two ways that would prefer the less steady one. Such
+// a look ends early where its first calls are all so slow that the rest would cost more than it
+// could tell: of large tensors a call is milliseconds. Calls at the same time may lose a sample, no
+// more.
 class StoreTrials {
  public:
   struct Call {
@@ -34,6 +36,7 @@ class StoreTrials {
 
  private:
   static constexpr uint32_t kGroup = 8;
+  static constexpr uint32_t kEnough = 3;  // of a look, if all are clearly slower
 
   int64_t median() const;  // of the group's times
 

@@ -32,7 +32,7 @@ int around_of(bn::StoreTrials& trials, Memory& memory, int calls, int64_t slower
 
 TEST(Stores, TheFirstCallsTryBoth) {
   bn::StoreTrials trials;
-  Memory memory{20000, 30000};
+  Memory memory{20000, 24000};
   EXPECT_EQ(0, around_of(trials, memory, 8));
   EXPECT_EQ(8, around_of(trials, memory, 8));
 }
@@ -44,10 +44,19 @@ TEST(Stores, TheFirstCallsGoTheWayTheyAreTold) {
   around_of(trials, memory, 100);
   trials.begin(true);
   EXPECT_EQ(40, around_of(trials, memory, 40));
-  EXPECT_EQ(0, around_of(trials, memory, 8));
+  EXPECT_EQ(0, around_of(trials, memory, 3));
   EXPECT_EQ(100, around_of(trials, memory, 100));
   trials.begin(false);
   EXPECT_EQ(0, around_of(trials, memory, 8));
+}
+
+TEST(Stores, ALookEndsWhereItIsClearlySlower) {
+  for (int64_t around : {24000, 40000}) {
+    bn::StoreTrials trials;
+    Memory memory{20000, around};
+    EXPECT_EQ(0, around_of(trials, memory, 8));
+    EXPECT_EQ(around == 40000 ? 3 : 8, around_of(trials, memory, 40));
+  }
 }
 
 TEST(Stores, ThroughTheCachesWhereThatIsFasterOnceTheOutputIsThere) {
