@@ -4,8 +4,9 @@
  *   bn_ncs: data[n * pitch + c * s + i]       (channels first; pitch >= c * s)
  *   bn_nsc: data[(n * s + i) * pitch + c]     (channels last;  pitch >= c)
  * in elements of the data type. Per-channel arrays hold C values of the parameter type: double for
- * bn_f64, float for all others. Any alignment of the data type is legal; multiples of 64 are
- * fastest.
+ * bn_f64, float for all others. Data may begin at any address, per-channel arrays at multiples of
+ * their element; multiples of 64 are fastest. n * c * s, and n * pitch (n * s * pitch channels
+ * last), are at most 2^40.
  *
  * Outputs may be the same memory as an input of the same layout (in place), or lie in the gaps that
  * its pitch leaves, but must not overlap otherwise. Per channel, one array may serve as several
@@ -13,7 +14,7 @@
  * other output may be an input. Results do not depend on isa, threads or layout: see
  * docs/numerics.md for every formula and its order of operations.
  *
- * Every function returns a bn_status and changes nothing unless it is bn_ok. Arguments are checked
+ * Every function that returns a bn_status changes nothing unless it is bn_ok. Arguments are checked
  * for plausibility only; null where a pointer is needed is refused, a wrong size cannot be. All
  * functions may be called from any number of threads; at most one call at a time uses a team of
  * threads, the others run on their caller. Each calling thread keeps the scratch memory of its
@@ -49,8 +50,8 @@ BN_API int bn_abi_version(void);
 /* The best bn_isa of this CPU and operating system. */
 BN_API int bn_detect_isa(void);
 
-/* Runs small problems on an instruction set and compares with known bits: bn_ok or bn_wrong_bits.
- */
+/* Runs small problems of bn_f32 on an instruction set and compares with known bits: bn_ok,
+ * bn_wrong_bits, or what kept a problem from being run. */
 BN_API int bn_self_test(int isa);
 
 /* Zeroed memory aligned to 64 bytes, or 0. 16 KiB and more begin at another place of a page than
@@ -61,8 +62,10 @@ BN_API void bn_free(int64_t address);
 
 /* y = act((x - running_mean) * (weight / sqrt(running_var + eps)) + bias + residual)
  *
- * residual, weight and bias may be null. slope is that of bn_leaky_relu, in (0, FLT_MAX]. threads
- * >= 1 is the most the call may use. */
+ * residual, weight and bias may be null. slope is that of bn_leaky_relu, in (0, FLT_MAX]; with
+ * other activations any finite one. threads >= 1 is the most the call may use. n * s = 0 writes
+ * nothing.
+ */
 BN_API int bn_inference(int isa, int threads, int dtype, int layout, int64_t n, int64_t c,
                         int64_t s, int activation, double slope, const void* x, int64_t x_pitch,
                         const void* residual, int64_t residual_pitch, void* y, int64_t y_pitch,
@@ -91,7 +94,8 @@ BN_API int bn_training(int isa, int threads, int dtype, int layout, int64_t n, i
  * be null: for bn_identity, and where no residual was added. Then the mask is computed again, to
  * the same bits, from x and from weight and bias, which must be the forward's, and memory is read
  * for two arrays instead of three. bias is used for that alone, and may be null for 0. dx,
- * dresidual, dweight and dbias may each be null: not wanted. */
+ * dresidual, dweight and dbias may each be null: not wanted. n * s = 0 makes dweight and dbias 0.
+ */
 BN_API int bn_backward_training(int isa, int threads, int dtype, int layout, int64_t n, int64_t c,
                                 int64_t s, int activation, double slope, const void* dy,
                                 int64_t dy_pitch, const void* x, int64_t x_pitch, const void* y,
@@ -112,7 +116,8 @@ BN_API int bn_backward_inference(int isa, int threads, int dtype, int layout, in
 /* The steps of bn_training and bn_backward_training, each alone, so that what lies between them can
  * be merged with that of other parts of a batch. Sums and statistics are double for every dtype.
  *
- * bn_statistics: mean and sum of squared deviations of the values of each channel. */
+ * bn_statistics: mean and sum of squared deviations of the values of each channel. n * s = 0 writes
+ * nothing. */
 BN_API int bn_statistics(int isa, int threads, int dtype, int layout, int64_t n, int64_t c,
                          int64_t s, const void* x, int64_t x_pitch, double* mean, double* m2);
 
@@ -124,7 +129,7 @@ BN_API int bn_normalize(int isa, int threads, int dtype, int layout, int64_t n, 
                         const void* weight, const void* bias);
 
 /* The sums of g and of g * (x - mean - mean_low), where g is dy where the activation passed it on:
- * y is needed for that, as by bn_input_gradient. */
+ * y is needed for that, as by bn_input_gradient. n * s = 0 makes both 0. */
 BN_API int bn_gradient_sums(int isa, int threads, int dtype, int layout, int64_t n, int64_t c,
                             int64_t s, int activation, double slope, const void* dy,
                             int64_t dy_pitch, const void* x, int64_t x_pitch, const void* y,

@@ -62,22 +62,19 @@ struct Call {
   // Values between the first ones of neighbouring channels.
   int64_t channel_step() const { return plan.channels_last ? 1 : plan.extent.s; }
 
-  // Data arrays, each of which may be null.
-  Data data(const void* p, int64_t pitch) {
-    if (p != nullptr) count(pitch);
-    return {p, pitch};
-  }
-  Out out(void* p, int64_t pitch) {
-    if (p != nullptr) count(pitch);
-    return {p, pitch};
+  // A data array, Data or Out, which may be null.
+  template <class Array>
+  Array counted(Array array) {
+    if (array.p != nullptr) count(array.pitch);
+    return array;
   }
   Gradient gradient(Data dy, Data x, Data y, Out dx, Out dresidual) {
     Gradient args = {};
-    args.dy = data(dy.p, dy.pitch);
-    args.x = data(x.p, x.pitch);
-    if (activation != bn_identity) args.y = data(y.p, y.pitch);
-    args.dx = out(dx.p, dx.pitch);
-    args.dresidual = out(dresidual.p, dresidual.pitch);
+    args.dy = counted(dy);
+    args.x = counted(x);
+    if (activation != bn_identity) args.y = counted(y);
+    args.dx = counted(dx);
+    args.dresidual = counted(dresidual);
     return args;
   }
 
@@ -100,7 +97,7 @@ struct Call {
   // Whether an output may be written around the caches: not where it is also an input, whose lines
   // are in cache already, nor where it is not aligned to its elements, as a Java buffer need not
   // be: then no store to it could be an aligned one.
-  bool may_stream(const void* written, std::initializer_list<const void*> read) const {
+  bool may_go_around(const void* written, std::initializer_list<const void*> read) const {
     bool aligned = ((uintptr_t)written & (uintptr_t)(plan.element - 1)) == 0;
     if (written == nullptr || !aligned) return false;
     for (const void* p : read) {
@@ -122,7 +119,10 @@ struct Call {
   void count(int64_t pitch) {
     const Extent& e = plan.extent;
     plan.arrays++;
-    if (pitch < (plan.channels_last ? e.c : e.c * e.s) && !empty()) status = bn_bad_argument;
+    if (empty()) return;
+    const int64_t row = plan.channels_last ? e.c : e.c * e.s;
+    const int64_t rows = plan.channels_last ? e.values() : e.n;
+    if (pitch < row || pitch > kMost / rows) status = bn_bad_argument;
   }
 };
 
@@ -258,7 +258,7 @@ void residual_gradient(const Call& call, Gradient args, const JoinedRows& joined
   }
   args.dx = args.dresidual;
   args.dresidual = {};
-  args.stream = false;
+  args.around = false;
   KernelMap<Gradient> map = map_of(call, args, false, joined);
   run_map(call.plan, map);
 }
@@ -309,8 +309,8 @@ int backward(Call& call, Gradient args, const Statistics& from, const void* weig
   args.bias = bias_copy;
   args.slope = call.slope;
   StoreChoice stores(training ? Pass::kBackward : Pass::kBackwardInference, call.kernels, call.plan,
-                     call.may_stream(args.dx.p, {args.dy.p, args.x.p, args.y.p}));
-  args.stream = stores.stream();
+                     call.may_go_around(args.dx.p, {args.dy.p, args.x.p, args.y.p}));
+  args.around = stores.around();
   finish.count = (double)call.plan.values();
   finish.weight = weight;
   finish.dweight = to.dweight;
@@ -320,7 +320,7 @@ int backward(Call& call, Gradient args, const Statistics& from, const void* weig
   prepare.weight = weight;
   prepare.bias = bias;
   prepare.scale = scale;
-  prepare.shift = bias_copy;
+  prepare.bias_copy = bias_copy;
   if (training) {
     args.mean = from.mean;
     args.mean_low = from.mean_low;
@@ -347,37 +347,40 @@ int backward(Call& call, Gradient args, const Statistics& from, const void* weig
   return bn_ok;
 }
 
-// y from x with given statistics; mean_low null for 0. prepare gets its scale and shift here.
+// y from x with given statistics; mean_low null for 0. prepare gets its scale and bias_copy here.
 int normalize(Call& call, Data x, Data residual, Out y, const void* mean, const void* mean_low,
               PrepareInference& prepare) {
-  x = call.data(x.p, x.pitch);
-  residual = call.data(residual.p, residual.pitch);
-  y = call.out(y.p, y.pitch);
+  Normalize args = {};
+  args.x = call.counted(x);
+  args.residual = call.counted(residual);
+  args.y = call.counted(y);
   call.need(x.p);
   call.need(y.p);
   call.need_per_channel(mean);
   if (call.status != bn_ok || call.empty()) return call.status;
 
   call.begin();
-  Normalize args = {call.plan.extent, x,       residual, y,          mean,
-                    mean_low,         nullptr, nullptr,  call.slope, false};
+  args.extent = call.plan.extent;
+  args.mean = mean;
+  args.mean_low = mean_low;
+  args.slope = call.slope;
   JoinedRows joined(call.plan, call.parameter, args);
   int64_t bytes = call.per_channel();
   void* low;
   if (!take_scratch({{&prepare.scale, bytes},
-                     {&prepare.shift, bytes},
+                     {&prepare.bias_copy, bytes},
                      {&low, bytes},
                      {&joined.room, joined.room_bytes}})) {
     return bn_no_memory;
   }
   args.scale = prepare.scale;
-  args.bias = prepare.shift;
+  args.bias = prepare.bias_copy;
   if (mean_low == nullptr) args.mean_low = std::memset(low, 0, bytes);
   call.kernels->prepare_inference(prepare, 0, call.plan.extent.c);
 
   StoreChoice stores(Pass::kInference, call.kernels, call.plan,
-                     call.may_stream(y.p, {x.p, residual.p}));
-  args.stream = stores.stream();
+                     call.may_go_around(y.p, {x.p, residual.p}));
+  args.around = stores.around();
   KernelMap<Normalize> map = map_of(call, args, joined);
   run_map(call.plan, map);
   return bn_ok;
@@ -461,7 +464,7 @@ int bn_statistics(int isa, int threads, int dtype, int layout, int64_t n, int64_
                   const void* x, int64_t x_pitch, double* mean, double* m2) {
   Call call(isa, threads, dtype, layout, n, c, s, bn_identity, 0);
   if (call.status != bn_ok) return call.status;
-  bn::Data data = call.data(x, x_pitch);
+  bn::Data data = call.counted(bn::Data{x, x_pitch});
   call.need(x);
   call.need_per_channel(mean);
   call.need_per_channel(m2);
@@ -485,7 +488,12 @@ int bn_gradient_sums(int isa, int threads, int dtype, int layout, int64_t n, int
   for (const void* p : {mean, mean_low, (const void*)sum_dy, (const void*)dot}) {
     call.need_per_channel(p);
   }
-  if (call.status != bn_ok || call.empty()) return call.status;
+  if (call.status != bn_ok) return call.status;
+  if (call.empty()) {
+    // Sums over no values.
+    for (double* sums : {sum_dy, dot}) std::fill_n(sums, c, 0);
+    return bn_ok;
+  }
   args.extent = call.plan.extent;
   args.mean = mean;
   args.mean_low = mean_low;
@@ -518,7 +526,10 @@ int bn_input_gradient(int isa, int threads, int dtype, int layout, int64_t n, in
 
   call.begin();
   bn::JoinedRows joined(call.plan, call.parameter, args);
-  bn::FinishGradient finish = {count, weight, inv_std, nullptr, nullptr, nullptr, nullptr, nullptr};
+  bn::FinishGradient finish = {};
+  finish.count = count;
+  finish.weight = weight;
+  finish.inv_std = inv_std;
   int64_t bytes = call.per_channel();
   if (!bn::take_scratch({{&finish.scale, bytes},
                          {&finish.c1, bytes},
@@ -535,8 +546,8 @@ int bn_input_gradient(int isa, int threads, int dtype, int layout, int64_t n, in
   args.c2 = finish.c2;
   args.slope = slope;
   bn::StoreChoice stores(bn::Pass::kInputGradient, call.kernels, call.plan,
-                         call.may_stream(dx, {dy, x, args.y.p}));
-  args.stream = stores.stream();
+                         call.may_go_around(dx, {dy, x, args.y.p}));
+  args.around = stores.around();
   bn::KernelMap<bn::Gradient> map = bn::map_of(call, args, true, joined);
   bn::run_map(call.plan, map);
   return bn_ok;
@@ -550,9 +561,9 @@ int bn_training(int isa, int threads, int dtype, int layout, int64_t n, int64_t 
   Call call(isa, threads, dtype, layout, n, c, s, activation, slope);
   if (call.status != bn_ok) return call.status;
   bn::Normalize args = {};
-  args.x = call.data(x, x_pitch);
-  args.residual = call.data(residual, residual_pitch);
-  args.y = call.out(y, y_pitch);
+  args.x = call.counted(bn::Data{x, x_pitch});
+  args.residual = call.counted(bn::Data{residual, residual_pitch});
+  args.y = call.counted(bn::Out{y, y_pitch});
   call.need(x);
   call.need(y);
   for (void* p : {mean, mean_low, inv_std}) call.need_per_channel(p);
@@ -571,7 +582,7 @@ int bn_training(int isa, int threads, int dtype, int layout, int64_t n, int64_t 
   int64_t bytes = call.per_channel();
   void* scratch;
   if (!bn::take_scratch({{&finish.scale, bytes},
-                         {&finish.shift, bytes},
+                         {&finish.bias_copy, bytes},
                          {&scratch, schedule.scratch()},
                          {&joined.room, joined.room_bytes}})) {
     return bn_no_memory;
@@ -590,11 +601,11 @@ int bn_training(int isa, int threads, int dtype, int layout, int64_t n, int64_t 
   args.mean = mean;
   args.mean_low = mean_low;
   args.scale = finish.scale;
-  args.bias = finish.shift;
+  args.bias = finish.bias_copy;
   args.slope = slope;
   bn::StoreChoice stores(bn::Pass::kTraining, call.kernels, call.plan,
-                         call.may_stream(y, {x, residual}));
-  args.stream = stores.stream();
+                         call.may_go_around(y, {x, residual}));
+  args.around = stores.around();
   bn::KernelMap<bn::Normalize> map = bn::map_of(call, args, joined);
   schedule.run(scratch, reduce, &map);
   return bn_ok;

@@ -30,6 +30,14 @@ struct ElementOf<double> {
 template <class S>
 using Element = typename ElementOf<S>::type;
 
+// An element at any address, as a Java buffer may begin at any byte.
+template <class S>
+BN_INLINE S unaligned(const S* p) {
+  S x;
+  __builtin_memcpy(&x, p, sizeof x);
+  return x;
+}
+
 // Stands for a count of 16 that is known when compiled.
 struct All {};
 

@@ -72,7 +72,7 @@ struct JoinedRows {
     constexpr int64_t kMostChannels = 2048, kLeastRows = 32;
     if (!plan.channels_last || plan.values() < kLeastRows) return;
     Args args = given;
-    int64_t c = plan.extent.c, line = element == 2 ? 32 : 16;
+    int64_t c = plan.extent.c, line = line_of(element);
     int64_t wanted = line / std::min<int64_t>(c & -c, line);
     bool worth = wanted * c <= kMostChannels && plan.values() >= kLeastRows * wanted;
     arrays_of(args, [&](const void* p, int64_t pitch) { worth &= p == nullptr || pitch == c; });

@@ -5,14 +5,18 @@
 
 namespace bn {
 
-constexpr int64_t kChunk = 256;  // values summed in the element type (docs/numerics.md)
-constexpr int64_t kStreams = 8;  // at most; beyond the last-level cache
-constexpr int64_t kRows = 4;     // channels last, rows taken together within it
-constexpr int64_t kStrip = 512;  // channels whose lanes a channels-last reduction keeps in cache
+constexpr int64_t kChunk = 256;    // values summed in the element type (docs/numerics.md)
+constexpr int64_t kSegments = 64;  // of chunks, at most (docs/numerics.md)
+constexpr int64_t kStreams = 8;    // at most; beyond the last-level cache
+constexpr int64_t kRows = 4;       // channels last, rows taken together within it
+constexpr int64_t kStrip = 512;    // channels whose lanes a channels-last reduction keeps in cache
 // What is kept of a lane: two sums of each channel. Lanes a power of two apart would share few sets
 // of the L1 (without the 16: 1.0 to 1.2 times as long).
 constexpr int64_t kLane = 2 * kStrip + 16;
 constexpr int64_t kLaneBytes = 16 * kLane * 8;  // room for the lanes, in the widest type
+
+// Values that fill a line of memory, in groups of 16, of so many bytes each.
+constexpr int64_t line_of(int64_t element) { return element == 2 ? 32 : 16; }
 
 // Data arrays with their pitches, and the extent of the problem they share.
 struct Data {
@@ -53,7 +57,7 @@ struct Normalize {
   Out y;
   const void *mean, *mean_low, *scale, *bias;
   double slope;
-  bool stream;
+  bool around;  // whether it is written around the caches
 };
 
 // Sums over g = masked dy, and the gradients made from them. Where there is no y to mask by, scale
@@ -64,24 +68,24 @@ struct Gradient {
   Out dx, dresidual;
   const void *mean, *mean_low, *scale, *bias, *c1, *c2;
   double slope;
-  bool stream;
+  bool around;  // whether it is written around the caches
 };
 
 // What a training forward makes of a channel's moments. Elements of E; any output but mean,
-// mean_low, inv_std, scale and shift may be null.
+// mean_low, inv_std, scale and bias_copy may be null.
 struct FinishTraining {
   double count, eps, momentum;
   const void *weight, *bias;
   void *mean, *mean_low, *inv_std;  // saved for backward
-  void *scale, *shift;              // for normalize: private copies, so running_* may alias bias
+  void *scale, *bias_copy;          // for normalize: its own, so running_* may be bias
   void *running_mean, *running_var;
 };
 
-// scale and shift of a normalization with given statistics: a running_var, or else an inv_std.
+// scale and bias of a normalization with given statistics: a running_var, or else an inv_std.
 struct PrepareInference {
   double eps = 0;
   const void *running_var = nullptr, *given_inv_std = nullptr, *weight = nullptr, *bias = nullptr;
-  void *scale = nullptr, *shift = nullptr;
+  void *scale = nullptr, *bias_copy = nullptr;
   void* inv_std = nullptr;  // may be null
 };
 
@@ -96,8 +100,8 @@ struct FinishGradient {
 // What is summed, channels first: chunks [q0, q1) of channels [c0, c1), in segments of so many.
 // Result i of channel c, of chunks [q0 + i * segment, q0 + (i + 1) * segment), goes to
 // [i * (c1 - c0) + c - c0]. While a chunk is summed, the one so many chunks `ahead` is fetched,
-// where samples are not shorter than chunks; 0: none is. besides: what is fetched meanwhile for a
-// later call, some lines with every chunk. No bit depends on these two.
+// which is worth it where samples are not shorter than chunks; 0: none is. besides: what is fetched
+// meanwhile for a later call, some lines with every chunk. No bit depends on these two.
 struct Chunks {
   int64_t c0, c1, q0, q1, segment, ahead;
   Fetch besides;

@@ -15,7 +15,7 @@ constexpr int64_t kWorthAThread = 128 << 10;  // bytes that one more thread shou
 constexpr int64_t kTile = 64 << 10;           // bytes of one array in a small task
 constexpr int64_t kPage = 4 << 10;
 constexpr int64_t kLanes = 16;
-constexpr int64_t kLine = 32;  // of the shortest elements
+constexpr int64_t kLine = line_of(2);  // the longest one
 
 // Streams in which a tile is written, while the next is read besides: other ones where rows are so
 // short that it matters how what is made ready per channel is shared.
@@ -49,8 +49,8 @@ int64_t channels_per_task(const Plan& plan) {
   return std::max<int64_t>(64, ceil_div(ceil_div(c, groups), 16) * 16);
 }
 
-// Channels that one worker sums and then maps while they are in its L2. 0: channels are too few to
-// go round, or one is more than the cache holds.
+// Channels that one worker sums and then maps while they are in its L2: at least one, though that
+// be more than the cache holds. 0: channels are too few to go round.
 int64_t channels_per_tile(const Plan& plan) {
   int64_t row = plan.extent.s * plan.element;
   int64_t channel = plan.values() * plan.element * plan.arrays;

@@ -24,7 +24,7 @@ struct Plan {
 
   // docs/numerics.md: chunks of values, and segments of chunks.
   int64_t chunks() const { return (values() + kChunk - 1) / kChunk; }
-  int64_t chunks_per_segment() const { return (chunks() + 63) / 64; }
+  int64_t chunks_per_segment() const { return (chunks() + kSegments - 1) / kSegments; }
   int64_t segments() const { return (chunks() + chunks_per_segment() - 1) / chunks_per_segment(); }
 
   // Memory that the problem goes through.

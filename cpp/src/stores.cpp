@@ -50,7 +50,7 @@ StoreTrials& trials_of(uint64_t problem, bool around) {
 
 StoreTrials::Call StoreTrials::next() {
   uint32_t call = calls_.fetch_add(1, std::memory_order_relaxed);
-  bool stream = stream_.load(std::memory_order_relaxed);
+  bool around = around_.load(std::memory_order_relaxed);
   if (call % kGroup == kEnough && looks(call / kGroup)) {
     int64_t best = times_[0].load(std::memory_order_relaxed);
     for (uint32_t i = 1; i < kEnough; i++) {
@@ -61,7 +61,7 @@ StoreTrials::Call StoreTrials::next() {
       other_.store(best, std::memory_order_relaxed);
       call += kGroup - kEnough;
       calls_.store(call + 1, std::memory_order_relaxed);
-      return {stream, 0};
+      return {around, 0};
     }
   }
   if (call > 0 && call % kGroup == 0) {
@@ -73,19 +73,19 @@ StoreTrials::Call StoreTrials::next() {
       if (other > 0 && took > other) next = kGroup;
       usual = took;
     } else if (took < usual) {
-      stream = !stream;
+      around = !around;
       other = usual;
       next = 0;
     } else {
       other = took;
     }
-    stream_.store(stream, std::memory_order_relaxed);
+    around_.store(around, std::memory_order_relaxed);
     usual_.store(usual, std::memory_order_relaxed);
     other_.store(other, std::memory_order_relaxed);
     if (next != call) calls_.store(next + 1, std::memory_order_relaxed);
     call = next;
   }
-  return {stream != looks(call / kGroup), call % kGroup};
+  return {around != looks(call / kGroup), call % kGroup};
 }
 
 void StoreTrials::took(const Call& call, int64_t nanoseconds) {
@@ -105,7 +105,7 @@ void StoreTrials::begin(bool around) {
   // Around is only told where it is likely, so the first look is left out.
   calls_ = around ? 2 * kGroup : 0;
   for (std::atomic<int64_t>& time : times_) time = 0;
-  stream_ = around;
+  around_ = around;
   usual_ = other_ = 0;
 }
 

@@ -26,7 +26,7 @@ namespace bn {
 class StoreTrials {
  public:
   struct Call {
-    bool stream;     // goes around
+    bool around;
     uint32_t place;  // in its group
   };
   Call next();
@@ -41,7 +41,7 @@ class StoreTrials {
   int64_t median() const;  // of the group's times
 
   std::atomic<uint32_t> calls_{0};
-  std::atomic<bool> stream_{false};  // what is faster, as far as known
+  std::atomic<bool> around_{false};  // what is faster, as far as known
   // Nanoseconds of the last group that went so, and of the last one that did not; 0: not known.
   std::atomic<int64_t> usual_{0}, other_{0};
   std::atomic<int64_t> times_[kGroup] = {};
@@ -58,7 +58,7 @@ class StoreChoice {
   StoreChoice(const StoreChoice&) = delete;
   StoreChoice& operator=(const StoreChoice&) = delete;
 
-  bool stream() const { return call_.stream; }
+  bool around() const { return call_.around; }
 
  private:
   StoreTrials* trials_ = nullptr;

@@ -1,6 +1,6 @@
-// What is fastest on a CPU and cannot be told from its caches: numbers measured on one CPU of a
-// maker (docs/performance.md, lessons 4, 8, 16, 19, 27, 31, 32, 34, 35, 40, 44, 45 and 46). No bit
-// of a result depends on them.
+// What is fastest on a CPU and cannot be told from its caches: numbers measured on a CPU or two of
+// a maker (docs/performance.md, lessons 4, 8, 16, 19, 27, 31, 32, 34, 35, 40, 44, 45 and 46). No
+// bit of a result depends on them.
 #pragma once
 #include <cstdint>
 
@@ -8,7 +8,9 @@
 
 namespace bn {
 
-// As initialized: for Intel's Sapphire and Granite Rapids, and for what nobody has measured.
+// As initialized: for Intel's, and for what nobody has measured. From a Sapphire Rapids, but for
+// task, shared_l3, sums_fetch, maps_from_end, chunks_ahead and lane_streams, which are from a
+// Granite Rapids.
 struct Tuning {
   // A pass over all of memory that writes, beyond the last-level cache.
   int64_t streams = kStreams;        // side by side, channels first

@@ -47,6 +47,9 @@ TEST(Api, RefusesWhatIsUnknownOrMissing) {
   EXPECT_EQ(bn_bad_argument, f.infer(isa, 1, bn_f32, bn_ncs, 0, most, most, 0, f.x, 12, f.one));
   EXPECT_EQ(bn_bad_argument, f.infer(isa, 1, bn_f32, bn_ncs, most, 0, most, 0, f.x, 12, f.one));
   EXPECT_EQ(bn_bad_argument, f.infer(isa, 1, bn_f32, bn_ncs, 0, 2 * most, 0, 0, f.x, 12, f.one));
+  // A pitch with which the last sample's address overflows; of a single sample it is of no use.
+  EXPECT_EQ(bn_bad_argument, f.infer(isa, 1, bn_f32, bn_ncs, 2, 3, 4, 0, f.x, most / 2 + 1, f.one));
+  EXPECT_EQ(bn_bad_argument, f.infer(isa, 1, bn_f32, bn_ncs, 1, 3, 4, 0, f.x, INT64_MAX, f.one));
   // Slopes with which the output's sign would tell nothing of its input's.
   for (double slope : {0.0, -0.5, 2 * (double)FLT_MAX, (double)NAN}) {
     EXPECT_EQ(bn_bad_argument,
@@ -71,6 +74,11 @@ TEST(Api, EmptyBatchChangesNothingButGradients) {
                                         f.one, nullptr, 0, nullptr, 0, mean, var));
   EXPECT_EQ(0, mean[0]);
   EXPECT_EQ(0, var[2]);
+  double sum_dy[3] = {7, 7, 7}, dot[3] = {8, 8, 8};
+  EXPECT_EQ(bn_ok, bn_gradient_sums(isa, 2, bn_f32, bn_ncs, 0, 3, 4, bn_identity, 0, nullptr, 12,
+                                    nullptr, 12, nullptr, 0, f.one, f.one, sum_dy, dot));
+  EXPECT_EQ(0, sum_dy[0]);
+  EXPECT_EQ(0, dot[2]);
 }
 
 // The mask alone, without dx: g goes to dresidual.

@@ -17,7 +17,7 @@ std::string show(const Case& p, const How& h) {
          " isa=" + std::to_string(h.isa) + " threads=" + std::to_string(h.threads) +
          " layout=" + std::to_string(h.layout) + " in_place=" + std::to_string(h.in_place) +
          " misalign=" + std::to_string(h.misalign) + " gap=" + std::to_string(h.gap) +
-         " mask_of_x=" + std::to_string(h.mask_of_x);
+         " mask_of_x=" + std::to_string(h.mask_of_x) + " byte=" + std::to_string(h.byte);
 }
 
 void expect_same(const Case& p, const std::vector<How>& hows) {
@@ -110,6 +110,40 @@ TEST(Conformance, Alignments) {
       }
     }
     expect_same({2, 20, 67, dtype}, hows);
+  }
+}
+
+// A slice of a network buffer begins where it does.
+TEST(Conformance, DataAtAnyAddress) {
+  for (int dtype : {bn_f32, bn_f64, bn_bf16, bn_f16}) {
+    std::vector<How> hows;
+    for (int isa : isas()) {
+      for (int layout : {bn_ncs, bn_nsc}) {
+        for (int64_t byte : {1, 3}) hows.push_back({isa, 1, layout, false, 0, 0, false, byte});
+      }
+    }
+    expect_same({2, 20, 67, dtype, bn_relu}, hows);
+  }
+}
+
+// Lanes that have no value must not make a NaN of it.
+TEST(Conformance, AnInfiniteMeanOfAnyNumberOfValues) {
+  for (int64_t s : {1, 3, 17, 100, 300}) {
+    std::vector<float> x((size_t)(2 * s)), dy((size_t)(2 * s), 1.0f), dx((size_t)(2 * s));
+    const float mean[2] = {INFINITY, 0.5f}, var[2] = {1, 1};
+    for (int isa : isas()) {
+      for (int layout : {bn_ncs, bn_nsc}) {
+        const int64_t pitch = layout == bn_ncs ? 2 * s : 2;
+        float dweight[2], dbias[2];
+        ASSERT_EQ(bn_ok,
+                  bn_backward_inference(isa, 1, bn_f32, layout, 1, 2, s, bn_identity, 0, dy.data(),
+                                        pitch, x.data(), pitch, nullptr, 0, nullptr, nullptr, mean,
+                                        var, 0, dx.data(), pitch, nullptr, 0, dweight, dbias));
+        EXPECT_EQ(-INFINITY, dweight[0]) << "isa " << isa << " layout " << layout << " s " << s;
+        EXPECT_EQ(-0.5f * (float)s, dweight[1]);
+        EXPECT_EQ((float)s, dbias[0]);
+      }
+    }
   }
 }
 

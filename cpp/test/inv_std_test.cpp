@@ -20,13 +20,13 @@ float from_bits(uint32_t bits) {
 
 // The kernels' answer; that -0 is added changes no value, not even -0.
 void inv_std(int isa, const std::vector<float>& var, std::vector<float>& out) {
-  std::vector<float> scale(var.size()), shift(var.size());
+  std::vector<float> scale(var.size()), bias_copy(var.size());
   out.assign(var.size(), 0);
   bn::PrepareInference f;
   f.eps = -0.0;
   f.running_var = var.data();
   f.scale = scale.data();
-  f.shift = shift.data();
+  f.bias_copy = bias_copy.data();
   f.inv_std = out.data();
   bn::kernels_for(isa, bn_f32)->prepare_inference(f, 0, (int64_t)var.size());
 }

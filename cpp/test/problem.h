@@ -25,6 +25,7 @@ struct How {
   int64_t misalign = 0;    // elements that every data array is moved by
   int64_t gap = 0;         // elements between samples (ncs) or rows (nsc)
   bool mask_of_x = false;  // whether backward computes the mask again where it can
+  int64_t byte = 0;        // bytes that it is moved by besides
 };
 
 inline int64_t size_of(int dtype) { return dtype == bn_f64 ? 8 : dtype == bn_f32 ? 4 : 2; }
@@ -35,17 +36,17 @@ class Array {
   Array(const Case& p, const How& how) : case_(p), how_(how), size_(size_of(p.dtype)) {
     pitch_ = (how.layout == bn_ncs ? p.c * p.s : p.c) + how.gap;
     int64_t rows = how.layout == bn_ncs ? p.n : p.n * p.s;
-    bytes_.assign((size_t)((rows * pitch_ + how.misalign + 16) * size_), kGuard);
+    bytes_.assign((size_t)((rows * pitch_ + how.misalign + 16) * size_ + how.byte), kGuard);
   }
 
-  void* data() { return bytes_.data() + how_.misalign * size_; }
+  void* data() { return bytes_.data() + how_.misalign * size_ + how_.byte; }
   int64_t pitch() const { return pitch_; }
 
   // Element (n, c, i).
   char* at(int64_t n, int64_t c, int64_t i) {
     int64_t k =
         how_.layout == bn_ncs ? n * pitch_ + c * case_.s + i : (n * case_.s + i) * pitch_ + c;
-    return bytes_.data() + (k + how_.misalign) * size_;
+    return bytes_.data() + (k + how_.misalign) * size_ + how_.byte;
   }
 
   void set(const std::vector<double>& values) {

@@ -12,9 +12,9 @@ struct Memory {
   int64_t through, around;
   int calls_since_around = 0;
 
-  int64_t call(bool stream) {
-    calls_since_around = stream ? 0 : calls_since_around + 1;
-    if (stream) return around;
+  int64_t call(bool goes_around) {
+    calls_since_around = goes_around ? 0 : calls_since_around + 1;
+    if (goes_around) return around;
     return through * std::max(4, 11 - 2 * calls_since_around) / 4;
   }
 };
@@ -24,8 +24,8 @@ int around_of(bn::StoreTrials& trials, Memory& memory, int calls, int64_t slower
   int around = 0;
   for (int i = 0; i < calls; i++) {
     bn::StoreTrials::Call call = trials.next();
-    around += call.stream;
-    trials.took(call, slower * memory.call(call.stream));
+    around += call.around;
+    trials.took(call, slower * memory.call(call.around));
   }
   return around;
 }
@@ -78,8 +78,8 @@ TEST(Stores, ALuckyCallDecidesNothing) {
   int around = 0;
   for (int i = 0; i < 1000; i++) {
     bn::StoreTrials::Call call = trials.next();
-    around += call.stream;
-    trials.took(call, call.stream ? 1600 : i % 5 == 0 ? 1400 : 2500);
+    around += call.around;
+    trials.took(call, call.around ? 1600 : i % 5 == 0 ? 1400 : 2500);
   }
   EXPECT_GE(around, 850);
 }

@@ -103,10 +103,10 @@ void expect_same(const Part& part, int64_t gap, int dtype, int ahead,
   });
   for (int isa : isas()) {
     for (auto [streams, shared] : {std::pair{1, 1}, {1, 4}, {2, 1}, {3, 1}, {4, 4}, {8, 4}}) {
-      for (bool stream : {false, true}) {
+      for (bool around : {false, true}) {
         Arrays got(part, dtype, gap, part.extent.c);
         auto a = make(got, 0, 0, part.extent, got.pitch);
-        a.stream = stream;
+        a.around = around;
         bn::Walk walk = {streams, shared, {}, {}};
         walk.from[ahead] = {got.c.data(), got.pitch};
         walk.to[ahead] = {(got.*input).data(), got.pitch};
@@ -114,8 +114,8 @@ void expect_same(const Part& part, int64_t gap, int dtype, int ahead,
         for (auto v : {&Arrays::out, &Arrays::out2}) {
           EXPECT_TRUE(0 == std::memcmp(got.output(got.*v, 0), expected.output(expected.*v, 0),
                                        (size_t)(part.extent.n * got.pitch * got.size)))
-              << "isa " << isa << " streams " << streams << " shared " << shared << " stream "
-              << stream << " s " << part.extent.s;
+              << "isa " << isa << " streams " << streams << " shared " << shared << " around "
+              << around << " s " << part.extent.s;
         }
         std::vector<char> replaced = expected.*input;
         each_row(part, [&](int64_t n, int64_t, int64_t f, int64_t count) {
@@ -193,15 +193,15 @@ void expect_same_rows(int dtype, Make make, Kernel kernel) {
       }
       for (int isa : isas()) {
         for (int64_t streams : {1, 2, 3, 4, 8}) {
-          for (bool stream : {false, true}) {
+          for (bool around : {false, true}) {
             Arrays got(part, dtype, 0, rows.c);
             auto b = make(got, off, 0, 0, extent, rows.c + rows.gap);
-            b.stream = stream;
+            b.around = around;
             kernel (*bn::kernels_for(isa, dtype))(b, streams, 0, rows.count);
             for (auto v : {&Arrays::out, &Arrays::out2}) {
               EXPECT_TRUE(0 == std::memcmp(got.output(got.*v, 0), expected.output(expected.*v, 0),
                                            (size_t)((got.pitch + off) * got.size)))
-                  << "isa " << isa << " streams " << streams << " stream " << stream << " off "
+                  << "isa " << isa << " streams " << streams << " around " << around << " off "
                   << off << " rows " << rows.count << " c " << rows.c;
             }
           }

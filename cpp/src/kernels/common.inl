@@ -4,6 +4,7 @@
 using bn::clamp0;
 using bn::fma;
 using bn::fnma;
+using bn::unaligned;
 
 template <class S>
 BN_INLINE Vec<Element<S>> load(const S* p, All, Vec<Element<S>>) {
@@ -13,8 +14,22 @@ template <class S>
 BN_INLINE void store(S* p, All, Vec<Element<S>> x) {
   store(p, x);
 }
-BN_INLINE float value_at(const float* p) { return *p; }
-BN_INLINE double value_at(const double* p) { return *p; }
+// x in so many lanes, 0 in the others.
+template <class E>
+BN_INLINE Vec<E> only(All, Vec<E> x) {
+  return x;
+}
+template <class E>
+BN_INLINE Vec<E> only(int64_t n, Vec<E> x) {
+  return head(n, x, splat(E(0)));
+}
+// x - mean, to the bits that the mean's type cannot hold.
+template <class V>
+BN_INLINE V center(V x, V mean, V mean_low) {
+  return (x - mean) - mean_low;
+}
+BN_INLINE float value_at(const float* p) { return unaligned(p); }
+BN_INLINE double value_at(const double* p) { return unaligned(p); }
 template <class S>
 BN_INLINE Element<S> value_at(const S* p) {
   Element<S> v[16];
@@ -82,22 +97,22 @@ BN_INLINE Sums<E> reduce_run(N n, Add add) {
 // many times the channels, so that they fill vectors.
 BN_INLINE int rows_as_one(int64_t c, int64_t values) {
   if (kSmall || c % 16 == 0 || values <= 64) return 0;
-  int joined = 4 - __builtin_ctzll((uint64_t)c);
-  return c << joined <= kStrip ? joined : 0;
+  int power = 4 - __builtin_ctzll((uint64_t)c);
+  return c << power <= kStrip ? power : 0;
 }
 
 // What is per channel, for so many rows as one: itself, or repeated in room, where it may be
 // already.
 template <class E>
-BN_INLINE const E* repeat(const E* values, int64_t c, int joined, E* room) {
-  if (joined == 0) return values;
-  for (int64_t i = 0; i < c << joined; i += c) {
+BN_INLINE const E* repeat(const E* values, int64_t c, int power, E* room) {
+  if (power == 0) return values;
+  for (int64_t i = 0; i < c << power; i += c) {
     __builtin_memmove(room + i, values, (uintptr_t)c * sizeof(E));
   }
   return room;
 }
 
-// Channels last: the n values of a chunk are rows of width channels, 2 to the power of `joined` of
+// Channels last: the n values of a chunk are rows of width channels, 2 to the power of `power` of
 // which are taken as one. add(row, power, c, count, sums) adds the terms of channels c, c + 1, ...
 // of such a row; sink(c, count, sums) takes the chunk's sums of width channels. Lanes are summed
 // over whole rows, not channel by channel, so that memory is read in streams, lane_rows rows of
@@ -106,16 +121,16 @@ BN_INLINE const E* repeat(const E* values, int64_t c, int joined, E* room) {
 // which the prefetchers would only begin to follow. Callers tell the first chunk from the rest by
 // !=: for < GCC 12 splits their loops (-fsplit-loops), which has all of this twice.
 template <class E, class Add, class Sink, class Fetch>
-BN_INLINE void reduce_rows(int64_t n, int64_t width, int joined, E* lanes, int64_t lane_rows,
+BN_INLINE void reduce_rows(int64_t n, int64_t width, int power, E* lanes, int64_t lane_rows,
                            Add add, Sink sink, Fetch fetch) {
   const Sums<E> none = {splat(E(0)), splat(E(0))};
   // A row that is so many has a lane of each.
-  const int64_t rows = n >> joined, apart = 16 >> joined, all = width << joined;
+  const int64_t rows = n >> power, apart = 16 >> power, all = width << power;
   int64_t c0 = 0;
   // So few rows are in cache anyway, and their lanes stay in registers, where those have room (with
   // doubles in AVX2 1.1 to 1.4 times as long); but not long rows, where the cache has few ways.
   constexpr bool fits = kRegisters >= 4 * (int64_t)sizeof(Sums<E>);
-  if (fits && n <= 64 && joined == 0 && (width < kStrip || lane_rows == kChunk / 16)) {
+  if (fits && n <= 64 && power == 0 && (width < kStrip || lane_rows == kChunk / 16)) {
     for (; c0 + 16 <= width; c0 += 16) {
       sink(c0, All{}, fold_lanes<0, 1>([&](int64_t l) {
              Sums<E> sums = none;
@@ -148,8 +163,8 @@ BN_INLINE void reduce_rows(int64_t n, int64_t width, int joined, E* lanes, int64
       for (int64_t i = 0; i < pairs; i += 32) {
         Sums<E> sums = begun(i), more = begun(i + 16);
         for (int64_t row = r + l; row < end; row += apart) {
-          add(row, joined, c0 + i, All{}, sums);
-          add(row, joined, c0 + i + 16, All{}, more);
+          add(row, power, c0 + i, All{}, sums);
+          add(row, power, c0 + i + 16, All{}, more);
         }
         keep(lane + i, All{}, sums);
         keep(lane + i + 16, All{}, more);
@@ -157,7 +172,7 @@ BN_INLINE void reduce_rows(int64_t n, int64_t width, int joined, E* lanes, int64
       for_lanes(all - c0 - pairs, [&](int64_t i, auto count) {
         Sums<E> sums = begun(pairs + i);
         for (int64_t row = r + l; row < end; row += apart) {
-          add(row, joined, c0 + pairs + i, count, sums);
+          add(row, power, c0 + pairs + i, count, sums);
         }
         keep(lane + pairs + i, count, sums);
       });
@@ -165,20 +180,20 @@ BN_INLINE void reduce_rows(int64_t n, int64_t width, int joined, E* lanes, int64
     r = end;
   } while (r < rows);
   // What is left is the begin of one more row; beside it are sums of others.
-  if (int64_t left = n - (rows << joined); left > 0) {
+  if (int64_t left = n - (rows << power); left > 0) {
     E* lane = lanes + rows % apart * kLane;
     for_lanes(left * width, [&](int64_t i, auto count) {
       Sums<E> sums = kept(lane + i, All{});
-      add(rows, joined, i, count, sums);
+      add(rows, power, i, count, sums);
       keep(lane + i, count, sums);
     });
   }
   const E* lane[16];
-  const int64_t inside = (1 << joined) - 1;
+  const int64_t inside = (1 << power) - 1;
   // Not unrolled, or GCC does all of it at the begin of even the smallest call.
 #pragma GCC unroll 1
   for (int64_t l = 0; l < 16; l++) {
-    lane[l] = lanes + (l >> joined) * kLane + (l & inside) * width;
+    lane[l] = lanes + (l >> power) * kLane + (l & inside) * width;
   }
   for_lanes(width - c0, [&](int64_t i, auto count) {
     sink(c0 + i, count, fold_lanes<0, 1>([&](int64_t l) { return kept(lane[l] + i, count); }));
@@ -426,9 +441,9 @@ BN_INLINE void for_chunks(const Extent& e, const Data (&array)[arrays], const Ch
   S copies[arrays][kChunk];
   Block<Element<S>> block;
   // The samples of an only channel are one.
-  bool joined = true;
-  for (const Data& a : array) joined = joined && a.pitch == e.s;
-  const int64_t s = joined ? e.values() : e.s;
+  bool one = true;
+  for (const Data& a : array) one = one && a.pitch == e.s;
+  const int64_t s = one ? e.values() : e.s;
   ChunkOrder order = {chunks, s < kChunk};
   const int64_t step = order.across ? e.s : kChunk;
   auto chunk_at = [&](int64_t c, int64_t q) BN_ALWAYS {

@@ -38,7 +38,8 @@ void sums_ncs(const Gradient& a, const Chunks& chunks, double* g, double* dot) {
     Vec<E> scale = of_x(act) ? splat(((const E*)a.scale)[c]) : zero;
     Vec<E> bias = of_x(act) ? splat(((const E*)a.bias)[c]) : zero;
     return reduce([&](auto at, auto count, Sums<E>& s) BN_ALWAYS {
-      Vec<E> centered = (at(1, count, mean) - mean) - low;
+      // Lanes without a value add 0, though a mean be infinite.
+      Vec<E> centered = only(count, center(at(1, count, mean), mean, low));
       Vec<E> y = of_y(act) ? at(inputs - 1, count, zero) : zero;
       Vec<E> gi = masked<S, act>(at(0, count, zero), y, slope, centered, scale, bias);
       s.a = s.a + gi;
@@ -69,10 +70,10 @@ void sums_nsc(const Gradient& a, int64_t c0, int64_t c1, int64_t q0, int64_t q1,
   Vec<E> zero = splat(E(0)), slope = splat((E)a.slope);
   const bool dense =
       a.dy.pitch == c1 - c0 && a.x.pitch == c1 - c0 && (!of_y(act) || a.y.pitch == c1 - c0);
-  const int joined = dense ? rows_as_one(c1 - c0, a.extent.values()) : 0;
+  const int power = dense ? rows_as_one(c1 - c0, a.extent.values()) : 0;
   E room[of_x(act) ? 4 : 2][kStrip];
   auto from_c0 = [&](const void* values, int k)
-                     BN_ALWAYS { return repeat((const E*)values + c0, c1 - c0, joined, room[k]); };
+                     BN_ALWAYS { return repeat((const E*)values + c0, c1 - c0, power, room[k]); };
   const E *all_means = from_c0(a.mean, 0), *all_lows = from_c0(a.mean_low, 1);
   const E *all_scales = nullptr, *all_biases = nullptr;
   if constexpr (of_x(act)) {
@@ -81,8 +82,8 @@ void sums_nsc(const Gradient& a, int64_t c0, int64_t c1, int64_t q0, int64_t q1,
   }
   // Computed anew for each row: of what is computed once GCC 12 makes more than a hundred addresses
   // at the begin of the call (docs/performance.md, lesson 38).
-  auto at = [](const Data& array, const S* first, int64_t row, auto power)
-                BN_ALWAYS { return first + row * (array.pitch << power); };
+  auto at = [](const Data& array, const S* first, int64_t row, auto exponent)
+                BN_ALWAYS { return first + row * (array.pitch << exponent); };
   for (int64_t q = q0; q < q1; q++) {
     int64_t r0 = q * kChunk, n = min(kChunk, a.extent.values() - r0);
     for (int64_t strip = c0; strip < c1; strip += kStrip) {
@@ -93,12 +94,12 @@ void sums_nsc(const Gradient& a, int64_t c0, int64_t c1, int64_t q0, int64_t q1,
       const E *means = all_means + from, *lows = all_lows + from;
       auto channel = [&](const E* all, int64_t c, auto count)
                          BN_ALWAYS { return of_x(act) ? load(all + from + c, count, zero) : zero; };
-      auto add = [&](int64_t row, auto power, int64_t c, auto count, Sums<E>& s) {
+      auto add = [&](int64_t row, auto exponent, int64_t c, auto count, Sums<E>& s) {
         Vec<E> mean = load(means + c, count, zero), low = load(lows + c, count, zero);
-        Vec<E> centered = (load(at(a.x, x, row, power) + c, count, zero) - mean) - low;
+        Vec<E> centered = center(load(at(a.x, x, row, exponent) + c, count, zero), mean, low);
         Vec<E> scale = channel(all_scales, c, count), bias = channel(all_biases, c, count);
-        Vec<E> dy_c = load(at(a.dy, dy, row, power) + c, count, zero);
-        Vec<E> y_c = of_y(act) ? load(at(a.y, y, row, power) + c, count, zero) : zero;
+        Vec<E> dy_c = load(at(a.dy, dy, row, exponent) + c, count, zero);
+        Vec<E> y_c = of_y(act) ? load(at(a.y, y, row, exponent) + c, count, zero) : zero;
         Vec<E> gi = masked<S, act>(dy_c, y_c, slope, centered, scale, bias);
         s.a = s.a + gi;
         s.b = fma(gi, centered, s.b);
@@ -114,11 +115,11 @@ void sums_nsc(const Gradient& a, int64_t c0, int64_t c1, int64_t q0, int64_t q1,
         store(dot_c, count, dot_q);
       };
       auto fetch = [&](int64_t row) BN_ALWAYS {
-        prefetch(at(a.dy, dy, row, joined));
-        prefetch(at(a.x, x, row, joined));
-        if constexpr (of_y(act)) prefetch(at(a.y, y, row, joined));
+        prefetch(at(a.dy, dy, row, power));
+        prefetch(at(a.x, x, row, power));
+        if constexpr (of_y(act)) prefetch(at(a.y, y, row, power));
       };
-      reduce_rows<E>(n, width, joined, (E*)lanes, lane_rows, add, sink, fetch);
+      reduce_rows<E>(n, width, power, (E*)lanes, lane_rows, add, sink, fetch);
     }
   }
 }
@@ -162,11 +163,26 @@ void finish_gradient(const FinishGradient& f, int64_t c0, int64_t c1, const doub
   });
 }
 
-// dx of 16 values, from their g and their x - mean.
-template <bool training, class E>
-BN_INLINE Vec<E> dx_of(Vec<E> g, Vec<E> centered, Vec<E> scale, Vec<E> c1, Vec<E> c2) {
-  if constexpr (!training) return g * scale;
-  return fnma(centered, c2, g - c1) * scale;
+// What gradients are made of, per channel: scale, mean, mean_low, c1, c2 and, for a mask computed
+// from x, bias.
+template <class E, int act>
+using OfGradient = Channel<E, of_x(act) ? 6 : 5>;
+
+// g and dx of 16 values.
+template <class E>
+struct Gradients {
+  Vec<E> g, dx;
+};
+template <class S, int act, bool training>
+BN_INLINE Gradients<Element<S>> gradients(Vec<Element<S>> x, Vec<Element<S>> dy, Vec<Element<S>> y,
+                                          Vec<Element<S>> slope,
+                                          const OfGradient<Element<S>, act>& of_c) {
+  const auto& v = of_c.v;
+  Vec<Element<S>> centered = x;
+  if constexpr (training || of_x(act)) centered = center(x, v[1], v[2]);
+  Vec<Element<S>> g = masked<S, act>(dy, y, slope, centered, v[0], v[of_x(act) ? 5 : 0]);
+  if constexpr (training) return {g, fnma(centered, v[4], g - v[3]) * v[0]};
+  return {g, g * v[0]};
 }
 
 template <class S, int act, bool training, bool residual>
@@ -178,7 +194,7 @@ void gradient_ncs(const Gradient& args, const Walk& given, int64_t n0, int64_t n
   using E = Element<S>;
   constexpr bool reads_x = training || of_x(act);
   Vec<E> zero = splat(E(0)), slope = splat((E)a.slope);
-  using Values = Channel<E, of_x(act) ? 6 : 5>;
+  using Values = OfGradient<E, act>;
   auto channel = [&](int64_t c) BN_ALWAYS {
     auto value = [&](bool used, const void* values)
                      BN_ALWAYS { return used ? splat(((const E*)values)[c]) : zero; };
@@ -188,22 +204,18 @@ void gradient_ncs(const Gradient& args, const Walk& given, int64_t n0, int64_t n
     return of_c;
   };
   auto row = [&](int64_t n, int64_t f, auto count, const Values& c) BN_ALWAYS {
-    Vec<E> centered = zero;
-    if constexpr (reads_x) {
-      centered = (load((const S*)a.x.p + n * a.x.pitch + f, count, zero) - c.v[1]) - c.v[2];
-    }
+    Vec<E> x = reads_x ? load((const S*)a.x.p + n * a.x.pitch + f, count, zero) : zero;
     Vec<E> dy = load((const S*)a.dy.p + n * a.dy.pitch + f, count, zero);
     Vec<E> y = of_y(act) ? load((const S*)a.y.p + n * a.y.pitch + f, count, zero) : zero;
-    Vec<E> g = masked<S, act>(dy, y, slope, centered, c.v[0], c.v[of_x(act) ? 5 : 0]);
+    auto [g, dx] = gradients<S, act, training>(x, dy, y, slope, c);
     read_ahead<S>(walk, 0, n, f, lanes_of(count));
     read_ahead<S>(walk, 1, n, f, lanes_of(count));
     if constexpr (of_y(act)) read_ahead<S>(walk, 2, n, f, lanes_of(count));
     if constexpr (residual) store((S*)a.dresidual.p + n * a.dresidual.pitch + f, count, g);
-    Vec<E> dx = dx_of<training>(g, centered, c.v[0], c.v[3], c.v[4]);
-    put(a.stream, (S*)a.dx.p + n * a.dx.pitch + f, count, dx);
+    put(a.around, (S*)a.dx.p + n * a.dx.pitch + f, count, dx);
   };
-  for_runs<S>(walk, a.extent.s, a.dx, a.stream, n0, n1, f0, f1, channel, row);
-  if (a.stream) fence();
+  for_runs<S>(walk, a.extent.s, a.dx, a.around, n0, n1, f0, f1, channel, row);
+  if (a.around) fence();
 }
 
 template <class S, int act, bool training, bool residual>
@@ -211,9 +223,9 @@ void gradient_nsc(const Gradient& args, int64_t streams, int64_t r0, int64_t r1)
   const Gradient a = args;
   using E = Element<S>;
   constexpr bool reads_x = training || of_x(act);
-  using Values = Channel<E, of_x(act) ? 6 : 5>;
+  using Values = OfGradient<E, act>;
   Vec<E> zero = splat(E(0)), slope = splat((E)a.slope);
-  bool past = a.stream && a.dx.pitch % kLine<S> == 0;
+  bool around = a.around && a.dx.pitch % kLine<S> == 0;
   for_rows(streams, r0, r1, [&](int64_t r, int64_t rows, int64_t apart) BN_ALWAYS {
     const S* dy = (const S*)a.dy.p + r * a.dy.pitch;
     const S* x = (const S*)a.x.p + r * a.x.pitch;
@@ -229,18 +241,14 @@ void gradient_nsc(const Gradient& args, int64_t streams, int64_t r0, int64_t r1)
       return of_c;
     };
     auto row = [&](int64_t k, int64_t c, auto count, const Values& of_c) BN_ALWAYS {
-      Vec<E> centered = zero;
-      if constexpr (reads_x) {
-        centered = (load(x + k * a.x.pitch + c, count, zero) - of_c.v[1]) - of_c.v[2];
-      }
+      Vec<E> x_c = reads_x ? load(x + k * a.x.pitch + c, count, zero) : zero;
       Vec<E> dy_c = load(dy + k * a.dy.pitch + c, count, zero);
       Vec<E> y_c = of_y(act) ? load(y + k * a.y.pitch + c, count, zero) : zero;
-      Vec<E> g = masked<S, act>(dy_c, y_c, slope, centered, of_c.v[0], of_c.v[of_x(act) ? 5 : 0]);
+      auto [g, dx_c] = gradients<S, act, training>(x_c, dy_c, y_c, slope, of_c);
       if constexpr (residual) store(dr + k * a.dresidual.pitch + c, count, g);
-      Vec<E> dx_row = dx_of<training>(g, centered, of_c.v[0], of_c.v[3], of_c.v[4]);
-      put(past, dx + k * a.dx.pitch + c, count, dx_row);
+      put(around, dx + k * a.dx.pitch + c, count, dx_c);
     };
-    for_row(a.extent.c, rows * apart, apart, dx, past, channel, row);
+    for_row(a.extent.c, rows * apart, apart, dx, around, channel, row);
   });
-  if (a.stream) fence();
+  if (a.around) fence();
 }

@@ -45,8 +45,11 @@ BN_INLINE bool in_range(double, double) { return true; }
 BN_INLINE bool in_range(float s1, float s2) {
   return (s1 == 0 && s2 == 0) || (s2 >= kSmallest && s2 <= kLargest);
 }
-BN_INLINE bool all_in_range(Vec<double>) { return true; }
-BN_INLINE bool all_in_range(Vec<float> s2) { return all_within(s2, kSmallest, kLargest); }
+// Of the first n lanes.
+BN_INLINE bool all_in_range(int64_t, Vec<double>) { return true; }
+BN_INLINE bool all_in_range(int64_t n, Vec<float> s2) {
+  return all_within(n == 16 ? s2 : head(n, s2, splat(1.0f)), kSmallest, kLargest);
+}
 
 // The number of leading values whose mean is the shift: a power of two, so that the mean of equal
 // values is exact.
@@ -96,7 +99,7 @@ void moments_ncs(const Extent& e, Data x, const Chunks& chunks, double* mean, do
     double mean_q[16], m2_q[16];
     store(mean_q, mean_v);
     store(m2_q, m2_v);
-    if (!all_in_range(sums.b)) {
+    if (!all_in_range(block.count, sums.b)) {
       auto value = [&](int64_t l, int64_t r) {
         int64_t at = block.q[l] * kChunk + r, sample = at / e.s, i = at % e.s;
         return value_at((const S*)x.p + sample * x.pitch + block.c[l] * e.s + i);
@@ -135,7 +138,7 @@ void moments_nsc(const Extent& e, Data x, int64_t c0, int64_t c1, int64_t q0, in
   using E = Element<S>;
   Vec<E> zero = splat(E(0));
   E shift[kStrip];
-  const int joined = x.pitch == c1 - c0 ? rows_as_one(x.pitch, e.values()) : 0;
+  const int power = x.pitch == c1 - c0 ? rows_as_one(x.pitch, e.values()) : 0;
   for (int64_t q = q0; q < q1; q++) {
     int64_t r0 = q * kChunk, n = min(kChunk, e.values() - r0);
     for (int64_t strip = c0; strip < c1; strip += kStrip) {
@@ -145,10 +148,10 @@ void moments_nsc(const Extent& e, Data x, int64_t c0, int64_t c1, int64_t q0, in
       for_lanes(width, [&](int64_t c, auto count) {
         store(shift + c, head_mean(rows + c, pitch, n, count));
       });
-      repeat(shift, width, joined, shift);
-      auto add = [&](int64_t row, auto power, int64_t c, auto count, Sums<E>& s) {
+      repeat(shift, width, power, shift);
+      auto add = [&](int64_t row, auto exponent, int64_t c, auto count, Sums<E>& s) {
         Vec<E> k = load(shift + c);
-        Vec<E> d = load(rows + row * (pitch << power) + c, count, k) - k;
+        Vec<E> d = load(rows + row * (pitch << exponent) + c, count, k) - k;
         s.a = s.a + d;
         s.b = fma(d, d, s.b);
       };
@@ -156,7 +159,7 @@ void moments_nsc(const Extent& e, Data x, int64_t c0, int64_t c1, int64_t q0, in
         Vec<double> k = widen(load(shift + c));
         Vec<double> first_c = widen(load(first + c, count, zero)), mean_q, m2_q;
         chunk_moments(k, first_c, widen(s.a), widen(s.b), 1 / (double)n, &mean_q, &m2_q);
-        if (!all_in_range(s.b)) {
+        if (!all_in_range(lanes_of(count), s.b)) {
           double mean_l[16], m2_l[16];
           store(mean_l, mean_q);
           store(m2_l, m2_q);
@@ -178,8 +181,8 @@ void moments_nsc(const Extent& e, Data x, int64_t c0, int64_t c1, int64_t q0, in
         store(mean_s + c, count, mean_q);
         store(m2_s + c, count, m2_q);
       };
-      auto fetch = [&](int64_t row) BN_ALWAYS { prefetch(rows + row * (pitch << joined)); };
-      reduce_rows<E>(n, width, joined, (E*)lanes, lane_rows, add, sink, fetch);
+      auto fetch = [&](int64_t row) BN_ALWAYS { prefetch(rows + row * (pitch << power)); };
+      reduce_rows<E>(n, width, power, (E*)lanes, lane_rows, add, sink, fetch);
     }
   }
 }
@@ -248,7 +251,7 @@ void finish_training(const FinishTraining& f, const void* first, int64_t step, i
     store((E*)f.mean_low + c, count, low);
     store((E*)f.inv_std + c, count, inv_std);
     store((E*)f.scale + c, count, weight ? inv_std * load(weight + c, count, one) : inv_std);
-    store((E*)f.shift + c, count, bias ? load(bias + c, count, zero) : zero);
+    store((E*)f.bias_copy + c, count, bias ? load(bias + c, count, zero) : zero);
     if (f.running_mean) {
       Vec<double> unbiased = m2_c / splat(f.count - 1);
       move_running((E*)f.running_mean + c, count, f.momentum, whole);
@@ -287,7 +290,7 @@ void prepare_inference(const PrepareInference& f, int64_t c0, int64_t c1) {
     for (Vec<E> x : inv_std) {
       if (f.inv_std) store((E*)f.inv_std + c, count, x);
       store((E*)f.scale + c, count, weight ? x * load(weight + c, count, one) : x);
-      store((E*)f.shift + c, count, bias ? load(bias + c, count, zero) : zero);
+      store((E*)f.bias_copy + c, count, bias ? load(bias + c, count, zero) : zero);
       c += 16;
     }
   };

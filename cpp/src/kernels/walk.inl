@@ -6,7 +6,7 @@
 // If something else is written between its halves, each is written by itself (measured: 6 x as
 // slow).
 template <class S>
-constexpr int64_t kLine = sizeof(S) == 2 ? 32 : 16;
+constexpr int64_t kLine = line_of(sizeof(S));
 
 // Elements before p reaches the next line. What is streamed is aligned to its elements (api.cpp).
 template <class S>
@@ -16,8 +16,8 @@ BN_INLINE int64_t until_line(const S* p) {
 
 // Writes 16 values around the caches, or as many as count through them.
 template <class S>
-BN_INLINE void put(bool past, S* p, All, Vec<Element<S>> x) {
-  if (past) {
+BN_INLINE void put(bool around, S* p, All, Vec<Element<S>> x) {
+  if (around) {
     stream(p, x);
   } else {
     store(p, x);
@@ -33,10 +33,10 @@ BN_INLINE void put(bool, S* p, int64_t n, Vec<Element<S>> x) {
 // at a time of all rows, with what fills a line together; fewer at the end and, where they are to
 // be streamed, before the first line.
 template <class S, class At, class Row>
-BN_INLINE void for_row(int64_t n, int64_t rows, int64_t apart, const S* p, bool past, At channel,
+BN_INLINE void for_row(int64_t n, int64_t rows, int64_t apart, const S* p, bool around, At channel,
                        Row row) {
   constexpr int64_t line = kLine<S>;
-  int64_t i = 0, head = past ? until_line(p) : 0, part = min(head % 16, n);
+  int64_t i = 0, head = around ? until_line(p) : 0, part = min(head % 16, n);
   auto some = [&](auto count) BN_ALWAYS {
     const auto values = channel(i, count);
     for (int64_t r = 0; r < rows; r += apart) row(r, i, count, values);
@@ -45,7 +45,7 @@ BN_INLINE void for_row(int64_t n, int64_t rows, int64_t apart, const S* p, bool 
   for (;;) {
     if (part > 0) some(part);
     while (i + 16 <= n) {
-      if (i + 32 <= n && (!past || (i - head) % line == 0)) {
+      if (i + 32 <= n && (!around || (i - head) % line == 0)) {
         const auto values = channel(i, All{}), more = channel(i + 16, All{});
         for (int64_t r = 0; r < rows; r += apart) {
           row(r, i, All{}, values);
@@ -220,12 +220,12 @@ BN_INLINE void together(Runs<Values>& runs, int64_t s, At channel, Row row) {
 // fewer at the end and, where y is to be streamed, before its first line. Several samples, or parts
 // of one, are taken side by side; samples whose lines begin alike share what is made ready.
 template <class S, class At, class Row>
-BN_INLINE void for_runs(const Walk& walk, int64_t s, Out y, bool past, int64_t n0, int64_t n1,
+BN_INLINE void for_runs(const Walk& walk, int64_t s, Out y, bool around, int64_t n0, int64_t n1,
                         int64_t f0, int64_t f1, At channel, Row row) {
   constexpr int64_t kLeast = 256;  // values that are worth a run
   constexpr int64_t line = kLine<S>;
   int64_t samples = n1 - n0, length = f1 - f0;
-  bool alike = !past || y.pitch % line == 0;
+  bool alike = !around || y.pitch % line == 0;
   int64_t rows = alike && !kSmall ? min(samples, max(walk.streams, walk.shared)) : 1;
   int64_t wanted = kSmall ? 1 : max(walk.streams / rows, 1);
   int64_t groups = (samples + rows - 1) / rows;
@@ -238,7 +238,7 @@ BN_INLINE void for_runs(const Walk& walk, int64_t s, Out y, bool past, int64_t n
       int64_t n = n0 + next / parts * rows, i = next % parts;
       next++;
       // Parts end where a line does.
-      int64_t first = f0 + (past ? until_line((S*)y.p + n * y.pitch + f0) : 0);
+      int64_t first = f0 + (around ? until_line((S*)y.p + n * y.pitch + f0) : 0);
       int64_t f = i == 0 ? f0 : min(first + i * part, f1);
       int64_t end = i == parts - 1 ? f1 : min(first + (i + 1) * part, f1);
       if (f == end) continue;
@@ -267,7 +267,10 @@ BN_INLINE void read_ahead(const Walk& walk, int i, int64_t n, int64_t f, int64_t
   S* to = (S*)walk.to[i].p;
   if (from == nullptr) return;
   from += n * walk.from[i].pitch + f;
-  if (to == nullptr) return prefetch(from);
+  if (to == nullptr) {
+    if constexpr (sizeof(S) == 8) prefetch(from + 8);
+    return prefetch(from);
+  }
   to += n * walk.to[i].pitch + f;
   if (count == 16) {
     __builtin_memcpy(to, from, 16 * sizeof(S));

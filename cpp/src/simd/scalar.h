@@ -40,13 +40,14 @@ static inline float value(F16 x) {
   }
   return from_word(sign | (exponent + 112) << 23 | fraction << 13);
 }
-static inline void put(float* p, float x) { *p = x; }
-static inline void put(double* p, double x) { *p = x; }
-static inline void put(Bf16* p, float x) {
+// x as it is stored.
+static inline float stored(float, float x) { return x; }
+static inline double stored(double, double x) { return x; }
+static inline Bf16 stored(Bf16, float x) {
   uint32_t b = to_word(x);
-  p->bits = (uint16_t)(x != x ? b >> 16 | 0x40 : (b + 0x7fff + (b >> 16 & 1)) >> 16);
+  return {(uint16_t)(x != x ? b >> 16 | 0x40 : (b + 0x7fff + (b >> 16 & 1)) >> 16)};
 }
-static inline void put(F16* p, float x) {
+static inline F16 stored(F16, float x) {
   uint32_t b = to_word(x), sign = b >> 16 & 0x8000, magnitude = b & 0x7fffffff, h;
   if (magnitude > 0x7f800000) {
     h = 0x7e00 | (magnitude >> 13 & 0x3ff);
@@ -58,7 +59,12 @@ static inline void put(F16* p, float x) {
   } else {
     h = (magnitude - 0x38000000 + 0xfff + (magnitude >> 13 & 1)) >> 13;
   }
-  p->bits = (uint16_t)(sign | h);
+  return {(uint16_t)(sign | h)};
+}
+template <class S>
+static inline void put(S* p, Element<S> x) {
+  const S element = stored(S{}, x);
+  __builtin_memcpy(p, &element, sizeof element);
 }
 
 // 16 elements; the first n, the other lanes as in rest. n is less than 16 where S is narrower, and
@@ -66,12 +72,12 @@ static inline void put(F16* p, float x) {
 template <class S>
 static inline Vec<Element<S>> load(const S* p) {
   Vec<Element<S>> r;
-  for (int i = 0; i < 16; i++) r.v[i] = value(p[i]);
+  for (int i = 0; i < 16; i++) r.v[i] = value(unaligned(p + i));
   return r;
 }
 template <class S>
 static inline Vec<Element<S>> load(const S* p, int64_t n, Vec<Element<S>> rest) {
-  for (int64_t i = 0; i < n; i++) rest.v[i] = value(p[i]);
+  for (int64_t i = 0; i < n; i++) rest.v[i] = value(unaligned(p + i));
   return rest;
 }
 // The first n lanes of x, the other lanes as in rest.

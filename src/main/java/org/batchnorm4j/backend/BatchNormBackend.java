@@ -130,7 +130,7 @@ public sealed interface BatchNormBackend permits NativeBackend, JavaBackend {
    * of {@code g * (x - mean)}, where {@code g} is {@code dy} where the activation passed it on.
    *
    * @param y the forward's output where the problem has an activation
-   * @param sumDy C values in f64, overwritten, like {@code dot}
+   * @param sumDy C values in f64, overwritten, like {@code dot}: with 0 where there are no values
    */
   void gradientSums(
       Problem problem,

@@ -1,5 +1,6 @@
 package org.batchnorm4j.backend;
 
+import java.util.Arrays;
 import org.batchnorm4j.tensor.Tensor;
 import org.jspecify.annotations.Nullable;
 
@@ -280,16 +281,18 @@ final class Passes<A> {
       SavedStatistics given,
       Tensor sumDyTensor,
       Tensor dotTensor) {
-    if (problem.valuesPerChannel() == 0) {
-      return;
-    }
     int channels = start(problem);
-    readSaved(given, channels);
     gradients.ensure(channels);
-    chunks.problem(problem);
-    for (int from = 0; from < channels; from += chunks.tile()) {
-      int end = Math.min(channels, from + chunks.tile());
-      sumGradients(problem, dy, x, y, from, end);
+    if (problem.valuesPerChannel() == 0) {
+      Arrays.fill(gradients.sumDy, 0, channels, 0);
+      Arrays.fill(gradients.dot, 0, channels, 0);
+    } else {
+      readSaved(given, channels);
+      chunks.problem(problem);
+      for (int from = 0; from < channels; from += chunks.tile()) {
+        int end = Math.min(channels, from + chunks.tile());
+        sumGradients(problem, dy, x, y, from, end);
+      }
     }
     sumDyTensor.write(sumDyTensor.offset(), gradients.sumDy, 0, channels);
     dotTensor.write(dotTensor.offset(), gradients.dot, 0, channels);

@@ -203,6 +203,44 @@ class BackendTest {
     }
   }
 
+  @ParameterizedTest
+  @MethodSource("org.batchnorm4j.TestBackends#all")
+  void sumsOverNoValuesAreZero(BatchNormBackend backend) {
+    Tensor none = Tensor.zeros(0, 2, 3);
+    Tensor sumDy = Tensor.zeros(DType.F64, 2).fill(7);
+    Tensor dot = Tensor.zeros(DType.F64, 2).fill(8);
+    backend.gradientSums(
+        Problem.of(none, Activation.NONE),
+        none,
+        none,
+        null,
+        SavedStatistics.allocate(DType.F32, 2),
+        sumDy,
+        dot);
+    assertArrayEquals(new double[2], sumDy.toDoubleArray());
+    assertArrayEquals(new double[2], dot.toDoubleArray());
+  }
+
+  /** However many values there are, also where they fill no vector. */
+  @ParameterizedTest
+  @MethodSource("org.batchnorm4j.TestBackends#all")
+  void anInfiniteMeanMakesAnInfiniteGradient(BatchNormBackend backend) {
+    for (MemoryFormat format : MemoryFormat.values()) {
+      for (int s : new int[] {2, 17, 300}) {
+        Tensor x = Tensor.zeros(DType.F32, format, Shape.of(1, 2, s));
+        Tensor dy = Tensor.zerosLike(x).fill(1);
+        Tensor mean = Tensor.of(new float[] {Float.POSITIVE_INFINITY, 0.5f}, 2);
+        Tensor one = Tensor.zeros(2).fill(1);
+        Tensor dweight = Tensor.zeros(2);
+        Problem problem = Problem.of(x, Activation.NONE);
+        backend.backwardInference(
+            problem, dy, x, null, null, null, mean, one, 0, null, null, dweight, null);
+        assertArrayEquals(
+            new double[] {Double.NEGATIVE_INFINITY, -0.5 * s}, dweight.toDoubleArray());
+      }
+    }
+  }
+
   /** Half of the least positive number is stored as 0: a mask without y must know. */
   @ParameterizedTest
   @MethodSource("org.batchnorm4j.TestBackends#all")
