@@ -93,7 +93,7 @@ public final class NativeBackend implements BatchNormBackend {
               pitch(x),
               data(problem, residual),
               pitch(residual),
-              data(problem, y),
+              data(problem, written(y)),
               pitch(y),
               channels(problem, runningMean),
               channels(problem, runningVar),
@@ -172,16 +172,16 @@ public final class NativeBackend implements BatchNormBackend {
               pitch(x),
               data(problem, residual),
               pitch(residual),
-              data(problem, y),
+              data(problem, written(y)),
               pitch(y),
               channels(problem, weight),
               channels(problem, bias),
               eps,
-              channels(problem, mean),
-              channels(problem, meanLow),
-              channels(problem, invStd),
-              channels(problem, runningMean),
-              channels(problem, runningVar),
+              channels(problem, written(mean)),
+              channels(problem, written(meanLow)),
+              channels(problem, written(invStd)),
+              channels(problem, written(runningMean)),
+              channels(problem, written(runningVar)),
               momentum));
     } finally {
       InUse.release(used);
@@ -237,12 +237,12 @@ public final class NativeBackend implements BatchNormBackend {
               channels(problem, mean),
               channels(problem, meanLow),
               channels(problem, invStd),
-              data(problem, dx),
+              data(problem, written(dx)),
               pitch(dx),
-              data(problem, dresidual),
+              data(problem, written(dresidual)),
               pitch(dresidual),
-              channels(problem, dweight),
-              channels(problem, dbias)));
+              channels(problem, written(dweight)),
+              channels(problem, written(dbias))));
     } finally {
       InUse.release(used);
     }
@@ -308,12 +308,12 @@ public final class NativeBackend implements BatchNormBackend {
               channels(problem, runningMean),
               channels(problem, runningVar),
               eps,
-              data(problem, dx),
+              data(problem, written(dx)),
               pitch(dx),
-              data(problem, dresidual),
+              data(problem, written(dresidual)),
               pitch(dresidual),
-              channels(problem, dweight),
-              channels(problem, dbias)));
+              channels(problem, written(dweight)),
+              channels(problem, written(dbias))));
     } finally {
       InUse.release(used);
     }
@@ -339,8 +339,8 @@ public final class NativeBackend implements BatchNormBackend {
               problem.s(),
               data(problem, x),
               pitch(x),
-              sums(problem, mean),
-              sums(problem, m2)));
+              sums(problem, written(mean)),
+              sums(problem, written(m2))));
     } finally {
       InUse.release(used);
     }
@@ -379,7 +379,7 @@ public final class NativeBackend implements BatchNormBackend {
               pitch(x),
               data(problem, residual),
               pitch(residual),
-              data(problem, y),
+              data(problem, written(y)),
               pitch(y),
               channels(problem, given.mean()),
               channels(problem, given.meanLow()),
@@ -426,8 +426,8 @@ public final class NativeBackend implements BatchNormBackend {
               pitch(y),
               channels(problem, given.mean()),
               channels(problem, given.meanLow()),
-              sums(problem, sumDy),
-              sums(problem, dot)));
+              sums(problem, written(sumDy)),
+              sums(problem, written(dot))));
     } finally {
       InUse.release(used);
     }
@@ -480,9 +480,9 @@ public final class NativeBackend implements BatchNormBackend {
               sums(problem, sumDy),
               sums(problem, dot),
               count,
-              data(problem, dx),
+              data(problem, written(dx)),
               pitch(dx),
-              data(problem, dresidual),
+              data(problem, written(dresidual)),
               pitch(dresidual)));
     } finally {
       InUse.release(used);
@@ -517,6 +517,16 @@ public final class NativeBackend implements BatchNormBackend {
   private static IllegalArgumentException tooSmall(Problem problem, Tensor t) {
     return new IllegalArgumentException(
         t + " is too small for " + problem + ", or of another type than its values there have");
+  }
+
+  /** An output, which native code would write to though it can only be read. */
+  private static <T extends @Nullable Tensor> T written(T t) {
+    if (t != null && t.isReadOnly()) {
+      throw new IllegalArgumentException(
+          t
+              + " wraps memory that is read-only, but is an output: give a copy, such as to(dtype())");
+    }
+    return t;
   }
 
   /** Whether native code can go to all of these. */

@@ -272,6 +272,14 @@ final class Passes<A> {
     backward(problem, dy, x, y, false, reduces, dx, dresidual, dweightTensor, dbiasTensor);
   }
 
+  /** Of steps alone, which are not given what y was computed from. */
+  private static void checkMask(Problem problem, @Nullable Tensor y) {
+    if (isMasked(problem) && y == null) {
+      throw new IllegalArgumentException(
+          "y is null, but its signs mask dy in " + problem + ": give the forward's output");
+    }
+  }
+
   /** The sums alone, in f64. */
   void gradientSums(
       Problem problem,
@@ -281,6 +289,7 @@ final class Passes<A> {
       SavedStatistics given,
       Tensor sumDyTensor,
       Tensor dotTensor) {
+    checkMask(problem, y);
     int channels = start(problem);
     gradients.ensure(channels);
     if (problem.valuesPerChannel() == 0) {
@@ -311,6 +320,7 @@ final class Passes<A> {
       long count,
       Tensor dx,
       @Nullable Tensor dresidual) {
+    checkMask(problem, y);
     if (problem.valuesPerChannel() == 0) {
       return;
     }

@@ -539,7 +539,7 @@ public final class Tensor implements AutoCloseable {
     float[] out = new float[heapSize()];
     acquire();
     try {
-      if (dtype != DType.F64 && isRowMajor()) {
+      if (isOfFloats() && isRowMajor()) {
         read(offset, out, 0, out.length);
       } else {
         for (int i = 0; i < out.length; i++) {
@@ -631,7 +631,7 @@ public final class Tensor implements AutoCloseable {
         if (isRowMajor() && source.isRowMajor() && dtype == source.dtype) {
           put((int) offset, source.memory.elements(), (int) source.offset, (int) size());
         } else if (dtype == DType.I64 && source.dtype == DType.I64) {
-          setLong(source.getLong());
+          copyLongs(source);
         } else if (isOfFloats() && source.isOfFloats()) {
           copyBlocks(source);
         } else {
@@ -646,6 +646,15 @@ public final class Tensor implements AutoCloseable {
       release();
     }
     return this;
+  }
+
+  /** Not as doubles, which have not all of a large one's bits. */
+  private void copyLongs(Tensor source) {
+    LongBuffer to = (LongBuffer) memory.elements();
+    LongBuffer from = (LongBuffer) source.memory.elements();
+    for (long i = 0; i < size(); i++) {
+      to.put((int) position(i), from.get((int) source.position(i)));
+    }
   }
 
   /** Whether {@link #read(long, float[], int, int)} reads it. */
@@ -821,7 +830,8 @@ public final class Tensor implements AutoCloseable {
    */
   public FloatBuffer asFloatBuffer() {
     if (dtype != DType.F32 || !isContiguous()) {
-      throw new IllegalArgumentException("expected a contiguous F32 tensor, but this is " + this);
+      throw new IllegalArgumentException(
+          "expected a contiguous F32 tensor, but this is " + this + "; copy it with to(DType.F32)");
     }
     return ((FloatBuffer) memory.export()).slice((int) offset, heapSize());
   }
@@ -1014,6 +1024,7 @@ public final class Tensor implements AutoCloseable {
   @Override
   public String toString() {
     String order = format == MemoryFormat.CHANNELS_FIRST ? "channels_first" : "channels_last";
-    return "Tensor(" + dtype + " " + shape + ", " + order + (isClosed() ? ", closed)" : ")");
+    String gaps = isContiguous() ? "" : ", with gaps";
+    return "Tensor(" + dtype + " " + shape + ", " + order + gaps + (isClosed() ? ", closed)" : ")");
   }
 }

@@ -5,6 +5,8 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
@@ -337,6 +339,38 @@ class BackendTest {
     assertArrayEquals(expected.y(), y.toDoubleArray());
     assertArrayEquals(expected.runningMean(), bias.toDoubleArray());
     assertArrayEquals(expected.runningVar(), weight.toDoubleArray());
+  }
+
+  /** The signs of y are the mask, and a step alone is not given what they come from. */
+  @ParameterizedTest
+  @MethodSource("org.batchnorm4j.TestBackends#all")
+  void stepsOfAnActivationNeedTheOutput(BatchNormBackend backend) {
+    Tensor x = Tensor.zeros(2, 3, 4).fill(1);
+    SavedStatistics saved = SavedStatistics.allocate(DType.F32, 3);
+    Tensor sums = Tensor.zeros(DType.F64, 3).fill(7);
+    Problem problem = Problem.of(x, Activation.RELU);
+    assertThrows(
+        IllegalArgumentException.class,
+        () -> backend.gradientSums(problem, x, x, null, saved, sums, sums));
+    assertThrows(
+        IllegalArgumentException.class,
+        () -> backend.inputGradient(problem, x, x, null, null, saved, sums, sums, 8, x, null));
+    assertArrayEquals(new double[] {7, 7, 7}, sums.toDoubleArray());
+  }
+
+  /** Memory that is mapped to be read only would end the process. */
+  @ParameterizedTest
+  @MethodSource("org.batchnorm4j.TestBackends#all")
+  void outputsThatCanOnlyBeReadAreRefused(BatchNormBackend backend) {
+    ByteBuffer bytes = ByteBuffer.allocateDirect(4 * 24).asReadOnlyBuffer();
+    Tensor readOnly = Tensor.wrap(bytes.order(ByteOrder.nativeOrder()), DType.F32, 2, 3, 4);
+    Tensor x = Tensor.zeros(2, 3, 4);
+    Tensor one = Tensor.zeros(3).fill(1);
+    assertThrows(
+        IllegalArgumentException.class,
+        () ->
+            backend.inference(
+                Problem.of(x, Activation.NONE), x, null, readOnly, one, one, null, null, 1e-5));
   }
 
   /** Native code must not go where a tensor is not, whoever calls. */

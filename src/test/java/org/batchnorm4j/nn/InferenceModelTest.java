@@ -418,8 +418,8 @@ class InferenceModelTest {
         "x must be F32, F64, BF16 or F16, but is I64: counters are no samples",
         () -> model.forward(Tensor.zeros(DType.I64, 3, 10), out));
     refused(
-        "x must be contiguous and channels first, but is Tensor(F32 [3, 10], channels_first); call"
-            + " to(MemoryFormat.CHANNELS_FIRST) first",
+        "x must be contiguous and channels first, but is Tensor(F32 [3, 10], channels_first, with"
+            + " gaps); call to(MemoryFormat.CHANNELS_FIRST) first",
         () -> model.forward(Tensor.zeros(3, 12).narrow(1, 1, 10), out));
     Tensor large = Tensor.zeros(100);
     Tensor first = large.view(MemoryFormat.CHANNELS_FIRST, Shape.of(3, 10));

@@ -49,6 +49,19 @@ class TensorCopyTest {
     return new Tensor[] {dense, wide.narrow(1, 3, channels)};
   }
 
+  /** Counters, and what NumPy calls integers: every bit, also where a slice has gaps. */
+  @Test
+  void copiesIntegers() {
+    Tensor labels = Tensor.zeros(DType.I64, 2, 3).copyFrom(new double[] {1, 2, 3, 4, 5, 6});
+    assertArrayEquals(new float[] {1, 2, 3, 4, 5, 6}, labels.toFloatArray());
+    Tensor column = labels.narrow(1, 2, 1);
+    assertEquals("Tensor(I64 [2, 1], channels_first, with gaps)", column.toString());
+    assertArrayEquals(new float[] {3, 6}, column.to(MemoryFormat.CHANNELS_FIRST).toFloatArray());
+    Tensor large = Tensor.zeros(DType.I64, 1);
+    large.setLong((1L << 53) + 1);
+    assertEquals((1L << 53) + 1, Tensor.zerosLike(large).copyFrom(large).getLong());
+  }
+
   @Test
   void copiesBetweenAllTypesAndFormats() {
     for (long[] dims : SHAPES) {
