@@ -1,5 +1,6 @@
 package org.batchnorm4j.backend;
 
+import java.lang.ref.Reference;
 import java.util.Objects;
 import org.batchnorm4j.backend.jni.BatchNormNative;
 import org.batchnorm4j.tensor.DType;
@@ -153,37 +154,42 @@ public record HeapInference(
     long positions = Math.min(s, values);
     long channels = positions < s ? 1 : Math.min(c, values / s);
     long count = channels < c ? 1 : Math.min(n, values / (c * s));
-    for (long i = 0; i < n; i += count) {
-      for (long j = 0; j < c; j += channels) {
-        for (long k = 0; k < s; k += positions) {
-          long at = j * s + k;
-          NativeBackend.check(
-              BatchNormNative.bn_inference_slice_of(
-                  x,
-                  xBytes + (i * xPitch + at) * element,
-                  xPitch,
-                  residual,
-                  adds ? residualBytes + (i * residualPitch + at) * element : 0,
-                  residualPitch,
-                  y,
-                  yBytes + (i * yPitch + at) * element,
-                  yPitch,
-                  isa.ordinal(),
-                  sample.dtype().ordinal(),
-                  sample.layout().ordinal(),
-                  Math.min(count, n - i),
-                  Math.min(channels, c - j),
-                  Math.min(positions, s - k),
-                  sample.activation().kind().ordinal(),
-                  sample.activation().slope(),
-                  runningMean.address() + j * parameter,
-                  runningVar.address() + j * parameter,
-                  weight == null ? 0 : weight.address() + j * parameter,
-                  bias == null ? 0 : bias.address() + j * parameter,
-                  eps,
-                  all));
+    try {
+      for (long i = 0; i < n; i += count) {
+        for (long j = 0; j < c; j += channels) {
+          for (long k = 0; k < s; k += positions) {
+            long at = j * s + k;
+            NativeBackend.check(
+                BatchNormNative.bn_inference_slice_of(
+                    x,
+                    xBytes + (i * xPitch + at) * element,
+                    xPitch,
+                    residual,
+                    adds ? residualBytes + (i * residualPitch + at) * element : 0,
+                    residualPitch,
+                    y,
+                    yBytes + (i * yPitch + at) * element,
+                    yPitch,
+                    isa.ordinal(),
+                    sample.dtype().ordinal(),
+                    sample.layout().ordinal(),
+                    Math.min(count, n - i),
+                    Math.min(channels, c - j),
+                    Math.min(positions, s - k),
+                    sample.activation().kind().ordinal(),
+                    sample.activation().slope(),
+                    runningMean.address() + j * parameter,
+                    runningVar.address() + j * parameter,
+                    weight == null ? 0 : weight.address() + j * parameter,
+                    bias == null ? 0 : bias.address() + j * parameter,
+                    eps,
+                    all));
+          }
         }
       }
+    } finally {
+      // Its tensors must not be collected while native code reads them.
+      Reference.reachabilityFence(this);
     }
   }
 }

@@ -448,7 +448,7 @@ public abstract sealed class BatchNorm extends Module
 
   /** Sets the running mean to 0, the running variance to 1 and the counter to 0, where tracked. */
   public final void resetRunningStats() {
-    if (running != null) {
+    if (running != null && trackRunningStats()) {
       running.mean.fill(0);
       running.var.fill(1);
       running.batches.setLong(0);

@@ -1,5 +1,6 @@
 package org.batchnorm4j.nn;
 
+import java.lang.ref.Reference;
 import java.util.List;
 import java.util.concurrent.atomic.AtomicIntegerArray;
 import org.batchnorm4j.tensor.DType;
@@ -155,6 +156,9 @@ public final class InferenceModel implements AutoCloseable {
         }
       } finally {
         x.release();
+        // What is wrapped is not counted: it must not be collected while native code is at it.
+        Reference.reachabilityFence(x);
+        Reference.reachabilityFence(out);
       }
     } finally {
       giveBack(w);

@@ -66,12 +66,16 @@ public abstract sealed class LazyBatchNorm<T extends BatchNorm> extends Module
 
   @Override
   final Module settled() {
-    T bn = inner;
-    if (bn == null) {
-      return this;
+    return inner == null ? this : inner;
+  }
+
+  /** Its batch norm's too, which is no child: it has the names of this. */
+  @Override
+  final void setMode(boolean mode) {
+    super.setMode(mode);
+    if (inner != null) {
+      inner.setMode(mode);
     }
-    bn.train(isTraining());
-    return bn;
   }
 
   private T make(long numFeatures) {
@@ -79,6 +83,7 @@ public abstract sealed class LazyBatchNorm<T extends BatchNorm> extends Module
     if (backend != null) {
       made.backend(backend);
     }
+    made.setMode(isTraining());
     return made;
   }
 
@@ -92,9 +97,7 @@ public abstract sealed class LazyBatchNorm<T extends BatchNorm> extends Module
               + getClass().getSimpleName()
               + " cannot take their number from it");
     }
-    T made = make(x.rank() > 1 ? x.dim(1) : 1);
-    made.train(isTraining());
-    return made;
+    return make(x.rank() > 1 ? x.dim(1) : 1);
   }
 
   /** {@inheritDoc} The first decides the number of channels, unless it is refused. */
@@ -105,7 +108,6 @@ public abstract sealed class LazyBatchNorm<T extends BatchNorm> extends Module
     }
     T bn = inner;
     if (bn != null) {
-      bn.train(isTraining());
       return bn.forward(x);
     }
     T first = makeFor(x.shape());
@@ -145,7 +147,6 @@ public abstract sealed class LazyBatchNorm<T extends BatchNorm> extends Module
   final Shape check(Shape x) {
     T bn = inner;
     if (bn != null) {
-      bn.train(isTraining());
       return bn.check(x);
     }
     try (T first = makeFor(x)) {

@@ -102,7 +102,7 @@ public abstract class Module implements AutoCloseable {
   /** Gives {@code copy}, but not those below it, the mode of this module. */
   final <M extends Module> M withMode(M copy) {
     Module module = copy;
-    module.training = training;
+    module.setMode(training);
     module.fused = fused;
     return copy;
   }
@@ -165,7 +165,7 @@ public abstract class Module implements AutoCloseable {
     if (mode) {
       collect("", (prefix, m) -> m.checkTrainable());
     }
-    collect("", (prefix, m) -> m.training = mode);
+    collect("", (prefix, m) -> m.setMode(mode));
     return this;
   }
 
@@ -174,7 +174,7 @@ public abstract class Module implements AutoCloseable {
     collect(
         "",
         (prefix, m) -> {
-          m.training = false;
+          m.setMode(false);
           m.fused = true;
         });
   }
@@ -191,7 +191,7 @@ public abstract class Module implements AutoCloseable {
   }
 
   /** Sets the mode of this module and of none below it. */
-  final void setMode(boolean mode) {
+  void setMode(boolean mode) {
     training = mode;
   }
 

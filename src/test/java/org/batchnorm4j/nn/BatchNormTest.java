@@ -476,6 +476,13 @@ class BatchNormTest {
       assertEquals(1, bn.runningVar().get(0));
       assertEquals(0, bn.numBatchesTracked().getLong());
     }
+    // Frozen, they stay: PyTorch's reset_running_stats asks track_running_stats.
+    bn.forward(first);
+    bn.setTrackRunningStats(false);
+    bn.resetRunningStats();
+    assertEquals(2, bn.runningMean().get(0), 1e-15);
+    bn.setTrackRunningStats(true);
+    bn.resetRunningStats();
     bn.setMomentum(1.0);
     bn.forward(first);
     assertEquals(1.0, bn.momentum());

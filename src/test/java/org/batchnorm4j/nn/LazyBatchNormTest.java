@@ -8,6 +8,7 @@ import static org.junit.jupiter.api.Assertions.assertNotNull;
 import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -71,6 +72,25 @@ class LazyBatchNormTest {
       assertThrows(IllegalStateException.class, () -> lazy.forward(x));
       assertThrows(IllegalStateException.class, () -> inner.forward(x));
     }
+  }
+
+  /** Also to who calls the batch norm itself. */
+  @Test
+  void theModeGoesThroughAtOnce() {
+    LazyBatchNorm1d lazy = new LazyBatchNorm1d();
+    Tensor x = PyTorch.random(3, 4, 2);
+    lazy.forward(x);
+    lazy.eval();
+    assertFalse(lazy.batchNorm().isTraining());
+    double mean = lazy.batchNorm().runningMean().get(0);
+    lazy.batchNorm().forward(x, Tensor.zerosLike(x));
+    assertEquals(mean, lazy.batchNorm().runningMean().get(0));
+    assertTrue(((LazyBatchNorm1d) lazy.train()).batchNorm().isTraining());
+
+    LazyBatchNorm1d loaded = new LazyBatchNorm1d();
+    loaded.eval();
+    loaded.loadStateDict(lazy.stateDict());
+    assertFalse(loaded.batchNorm().isTraining());
   }
 
   @Test
