@@ -33,9 +33,10 @@ final class Strips<A> {
     valuesPerColumn = channelsLast ? 1 : (int) problem.s();
     firstColumn = from * valuesPerColumn;
     endColumn = end * valuesPerColumn;
-    int all = endColumn - firstColumn;
-    int count = (all + LENGTH - 1) / LENGTH;
-    width = (all + count - 1) / count;
+    // In long: a row may be as long as an array.
+    long all = endColumn - firstColumn;
+    long count = (all + LENGTH - 1) / LENGTH;
+    width = (int) ((all + count - 1) / count);
     columns = 0;
   }
 
@@ -68,7 +69,7 @@ final class Strips<A> {
       int end = firstColumn + columns;
       for (int column = firstColumn; column < end; ) {
         int channel = column / valuesPerColumn;
-        int next = Math.min((channel + 1) * valuesPerColumn, end);
+        int next = (int) Math.min((channel + 1L) * valuesPerColumn, end);
         double value = kernels.get(perChannel, channel);
         kernels.fill(block, column - firstColumn, next - firstColumn, value);
         column = next;

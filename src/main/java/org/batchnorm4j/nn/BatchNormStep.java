@@ -134,8 +134,10 @@ final class BatchNormStep implements Step {
         float s = scale[c];
         float b = bias[c];
         int end = (plane + 1) * positions;
-        for (int at = plane * positions; at < end; at += CHUNK) {
-          int length = Math.min(CHUNK, end - at);
+        int length;
+        // By what is left, so that no index overflows in the longest array.
+        for (int at = plane * positions; at < end; at += length) {
+          length = Math.min(CHUNK, end - at);
           System.arraycopy(x, xFrom + at, chunk, 0, length);
           for (int i = 0; i < length; i++) {
             chunk[i] = Math.fma(chunk[i] - m, s, b);
@@ -146,8 +148,9 @@ final class BatchNormStep implements Step {
     }
 
     private void overRows(float[] x, int xFrom, float[] y, int yFrom, int size) {
-      for (int at = 0; at < size; at += chunk.length) {
-        int length = Math.min(chunk.length, size - at);
+      int length;
+      for (int at = 0; at < size; at += length) {
+        length = Math.min(chunk.length, size - at);
         System.arraycopy(x, xFrom + at, chunk, 0, length);
         for (int i = 0; i < length; i++) {
           chunk[i] = Math.fma(chunk[i] - mean[i], scale[i], bias[i]);

@@ -140,11 +140,14 @@ final class SmallDenseStep implements Step {
     public void run(float[] x, int xFrom, float[] y, int yFrom, int n) {
       int rows = n * rowsPerSample;
       int slice = Math.max(1, SLICE / Math.max(1, weights));
-      for (int r = 0; r < rows; r += slice) {
+      int count;
+      // By what is left, so that no index overflows in the longest array.
+      for (int r = 0; r < rows; r += count) {
+        count = Math.min(slice, rows - r);
         int status =
             BatchNormNative.bn_dense(
                 isaNumber,
-                Math.min(slice, rows - r),
+                count,
                 layers.size(),
                 described,
                 x,
