@@ -184,6 +184,9 @@ final class Freezer {
     if (layer instanceof Residual residual) {
       return freezeResidual(residual, x);
     }
+    if (layer instanceof SampleNorm norm && norm.dtype() != DType.F32) {
+      throw notF32(layer, norm.dtype());
+    }
     if (layer instanceof LazyBatchNorm) {
       throw new IllegalArgumentException(
           layer + " has seen no input yet and cannot be frozen: call forward first");
@@ -219,13 +222,17 @@ final class Freezer {
               + " frozen");
     }
     if (bn.runningMean().dtype() != DType.F32) {
-      throw new IllegalArgumentException(
-          bn + " is " + bn.runningMean().dtype() + ", but an InferenceModel computes in F32");
+      throw notF32(bn, bn.runningMean().dtype());
     }
     int positions = Math.toIntExact(x.shape.size() / bn.numFeatures());
     Value y = applyInPlace(new BatchNormStep(bn, positions, nativeBackend()), x);
     bn.close();
     return y;
+  }
+
+  private static IllegalArgumentException notF32(Module layer, DType dtype) {
+    return new IllegalArgumentException(
+        layer + " is " + dtype + ", but an InferenceModel computes in F32");
   }
 
   /** What the switches allow of native code, or null for Java. */

@@ -264,7 +264,7 @@ public abstract class Module implements AutoCloseable {
    * @param strict whether a key that only one side has is an error; if not, it is left out
    * @return the keys that only one side has; none if strict
    * @throws IllegalStateException in PyTorch's words, if strict and a key is missing or unexpected,
-   *     or, strict or not, if a shape differs; or if a given tensor is closed
+   *     or, strict or not, if a shape differs, or a tensor is null, closed or cannot be written
    */
   public final IncompatibleKeys loadStateDict(Map<String, Tensor> state, boolean strict) {
     collect("", (prefix, m) -> m.loading(state, prefix));
@@ -287,7 +287,11 @@ public abstract class Module implements AutoCloseable {
     own.forEach(
         (key, tensor) -> {
           Tensor given = state.get(key);
-          if (given != null && !isReadable(given)) {
+          if (given == null && state.containsKey(key)) {
+            errors.append("\n\tnull instead of a tensor for ").append(key).append('.');
+          } else if (given != null && tensor.isReadOnly()) {
+            errors.append("\n\tread-only tensor in this module: ").append(key).append('.');
+          } else if (given != null && !isReadable(given)) {
             errors.append("\n\tclosed tensor for ").append(key).append('.');
           } else if (given != null && !isReadable(tensor)) {
             errors.append("\n\tclosed tensor in this module: ").append(key).append('.');
@@ -312,7 +316,8 @@ public abstract class Module implements AutoCloseable {
     state.forEach(
         (key, given) -> {
           Tensor target = own.get(key);
-          if (own.values().stream().anyMatch(t -> t != target && t.overlaps(given))) {
+          if (given != null
+              && own.values().stream().anyMatch(t -> t != target && t.overlaps(given))) {
             copies.put(key, Tensor.zerosLike(given).copyFrom(given));
           }
         });

@@ -12,7 +12,7 @@ import org.batchnorm4j.tensor.Tensor;
 public record Parameter(Tensor value, Tensor grad) implements AutoCloseable {
   /**
    * @throws IllegalArgumentException if the gradient's shape, type or memory format are not the
-   *     value's, or one of the two has gaps
+   *     value's, one of the two has gaps, or they share memory
    */
   public Parameter {
     if (!grad.shape().equals(value.shape())
@@ -22,15 +22,16 @@ public record Parameter(Tensor value, Tensor grad) implements AutoCloseable {
         || !value.isContiguous()) {
       throw new IllegalArgumentException(
           "grad must be like value, and both contiguous, but grad is "
-              + described(grad)
+              + grad
               + " and value is "
-              + described(value)
+              + value
               + "; make one with Tensor.zerosLike(value)");
     }
-  }
-
-  private static String described(Tensor t) {
-    return t + (t.isContiguous() ? "" : " with gaps");
+    if (grad.overlaps(value)) {
+      throw new IllegalArgumentException(
+          "grad shares memory with value, so that one would overwrite the other; make one with"
+              + " Tensor.zerosLike(value)");
+    }
   }
 
   /** A parameter with this value and a gradient of zeros. */

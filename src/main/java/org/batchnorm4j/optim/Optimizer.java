@@ -45,6 +45,18 @@ public abstract sealed class Optimizer permits SGD, Moments {
                   + "] again, or shares its memory: a step would move it twice");
         }
       }
+      for (int j = 0; j < parameters.size(); j++) {
+        Parameter other = parameters.get(j);
+        Tensor grad = parameters.get(i).grad();
+        if (grad.overlaps(other.value()) || j < i && grad.overlaps(other.grad())) {
+          throw new IllegalArgumentException(
+              "the gradient of parameters["
+                  + i
+                  + "] shares memory with parameters["
+                  + j
+                  + "] or its gradient: make it with Tensor.zerosLike(value)");
+        }
+      }
     }
     this.parameters = List.copyOf(parameters);
     learningRate(learningRate);

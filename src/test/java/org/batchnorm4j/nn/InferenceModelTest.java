@@ -372,6 +372,10 @@ class InferenceModelTest {
     refused(
         doubles + " is F64, but an InferenceModel computes in F32",
         () -> InferenceModel.of(doubles, 3));
+    GroupNorm doubleGroups = new GroupNorm(3, 6, 1e-5, true, DType.F64);
+    refused(
+        doubleGroups + " is F64, but an InferenceModel computes in F32",
+        () -> InferenceModel.of(doubleGroups, 6, 4));
     refused(
         "sampleShape must have no dimension of 0, but got [3, 0]",
         () -> InferenceModel.of(new ReLU(), 3, 0));

@@ -93,6 +93,19 @@ class LazyBatchNormTest {
     assertFalse(loaded.batchNorm().isTraining());
   }
 
+  /** It would have become one of a guessed number of channels. */
+  @Test
+  void aNullInAStateIsRefused() {
+    LazyBatchNorm1d lazy = new LazyBatchNorm1d();
+    Map<String, Tensor> state = new LinkedHashMap<>();
+    state.put("weight", null);
+    IllegalStateException e =
+        assertThrows(IllegalStateException.class, () -> lazy.loadStateDict(state, false));
+    assertTrue(e.getMessage().contains("null instead of a tensor for weight."), e.getMessage());
+    assertNull(lazy.batchNorm());
+    assertEquals(Shape.of(3, 5, 2), lazy.forward(PyTorch.random(4, 3, 5, 2)).shape());
+  }
+
   @Test
   void optionsAndBackendGoThrough() {
     LazyBatchNorm1d lazy =

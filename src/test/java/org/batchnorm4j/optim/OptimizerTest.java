@@ -209,6 +209,16 @@ class OptimizerTest {
             Tensor.zeros(DType.F32, MemoryFormat.CHANNELS_LAST, matrix.shape()))) {
       assertThrows(IllegalArgumentException.class, () -> new Parameter(matrix, grad));
     }
+    assertMessage(
+        "grad shares memory with value, so that one would overwrite the other; make one with"
+            + " Tensor.zerosLike(value)",
+        () -> new Parameter(matrix, matrix));
+    Parameter first = Parameter.of(Tensor.zeros(2));
+    Parameter second = new Parameter(Tensor.zeros(2), first.value());
+    assertMessage(
+        "the gradient of parameters[1] shares memory with parameters[0] or its gradient: make it"
+            + " with Tensor.zerosLike(value)",
+        () -> new SGD(List.of(first, second), 0.1));
   }
 
   @Test
