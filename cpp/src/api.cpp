@@ -34,8 +34,8 @@ struct Call {
       : activation(act), slope(slope_of_leaky) {
     bool ok = dtype >= bn_f32 && dtype <= bn_f16 && threads >= 1 &&
               (layout == bn_ncs || layout == bn_nsc) && n >= 0 && c >= 0 && s >= 0 &&
-              fits({n, c, s}) && fits({n, s}) && fits({c, s}) && fits({c}) && act >= bn_identity &&
-              act <= bn_leaky_relu && std::isfinite(slope_of_leaky);
+              fits({n, c, s}) && act >= bn_identity && act <= bn_leaky_relu &&
+              std::isfinite(slope_of_leaky);
     // Else the sign of y would not be that of what it was made of, and no mask.
     if (act == bn_leaky_relu) ok = ok && slope_of_leaky > 0 && slope_of_leaky <= FLT_MAX;
     if (ok) kernels = kernels_for(isa, dtype);
@@ -109,10 +109,11 @@ struct Call {
  private:
   Caller caller_;
 
-  // Whether no product of these overflows; of none of them, not even where another is 0.
+  // Whether no product of any of these overflows, not even where another is 0. Without a division:
+  // the smallest calls would feel it (docs/performance.md, lesson 25).
   static bool fits(std::initializer_list<int64_t> factors) {
     double product = 1;
-    for (int64_t factor : factors) product *= (double)factor;
+    for (int64_t factor : factors) product *= (double)std::max<int64_t>(factor, 1);
     return product <= (double)kMost;
   }
 
@@ -122,7 +123,7 @@ struct Call {
     if (empty()) return;
     const int64_t row = plan.channels_last ? e.c : e.c * e.s;
     const int64_t rows = plan.channels_last ? e.values() : e.n;
-    if (pitch < row || pitch > kMost / rows) status = bn_bad_argument;
+    if (pitch < row || !fits({pitch, rows})) status = bn_bad_argument;
   }
 };
 
