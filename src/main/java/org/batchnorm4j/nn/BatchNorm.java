@@ -119,7 +119,8 @@ public abstract sealed class BatchNorm extends Module
    * Normalizes {@code x} into a tensor of this module's, overwritten by its next forward.
    *
    * @param x (N, C, ...) with C = {@link #numFeatures}, in F32, BF16 or F16 where the parameters
-   *     are F32, in F64 where they are F64. {@link #backward} reads it again
+   *     are F32, in F64 where they are F64, in any of these where there are neither parameters nor
+   *     running statistics. {@link #backward} reads it again
    */
   @Override
   public final Tensor forward(Tensor x) {
@@ -137,7 +138,7 @@ public abstract sealed class BatchNorm extends Module
     if (running != null && !isTraining()) {
       normalizeWith(running, x, residual, activation, y);
     } else {
-      normalizeWithBatch(x, residual, activation, y, savedStatistics());
+      normalizeAndSave(x, residual, activation, y);
     }
     output.adopt();
     remember(x, residual, activation, y);
@@ -168,12 +169,12 @@ public abstract sealed class BatchNorm extends Module
       Tensor x, @Nullable Tensor residual, Activation activation, Tensor out) {
     checkInput(x);
     if (isTraining()) {
-      normalizeWithBatch(x, residual, activation, out, savedStatistics());
+      normalizeAndSave(x, residual, activation, out);
       remember(x, residual, activation, out);
     } else if (running != null) {
       normalizeWith(running, x, residual, activation, out);
     } else {
-      try (SavedStatistics own = SavedStatistics.allocate(dtype, numFeatures)) {
+      try (SavedStatistics own = SavedStatistics.allocate(statisticsType(x), numFeatures)) {
         normalizeWithBatch(x, residual, activation, out, own);
       }
     }
@@ -218,13 +219,24 @@ public abstract sealed class BatchNorm extends Module
     return x;
   }
 
-  private SavedStatistics savedStatistics() {
-    SavedStatistics statistics = saved;
-    if (statistics == null) {
-      statistics = SavedStatistics.allocate(dtype, numFeatures);
-      saved = statistics;
+  /** As in PyTorch, what has no parameters and no running statistics takes any type. */
+  private DType statisticsType(Tensor x) {
+    boolean any = weight == null && running == null && x.dtype() != DType.I64;
+    return any ? x.dtype().parameterType() : dtype;
+  }
+
+  /** Into statistics that are kept for backward. */
+  private void normalizeAndSave(
+      Tensor x, @Nullable Tensor residual, Activation activation, Tensor y) {
+    SavedStatistics last = saved;
+    DType type = statisticsType(x);
+    boolean fits = last != null && last.mean().dtype() == type;
+    SavedStatistics statistics = fits ? last : SavedStatistics.allocate(type, numFeatures);
+    normalizeWithBatch(x, residual, activation, y, statistics);
+    if (last != null && !fits) {
+      last.close();
     }
-    return statistics;
+    saved = statistics;
   }
 
   // The two make all checks that are left; nothing is written before they have passed.
@@ -326,7 +338,7 @@ public abstract sealed class BatchNorm extends Module
           mask,
           value(weight),
           value(bias),
-          savedStatistics(),
+          Objects.requireNonNull(saved),
           lastActivation,
           backend(),
           dx,

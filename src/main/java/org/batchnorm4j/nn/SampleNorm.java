@@ -93,8 +93,8 @@ abstract sealed class SampleNorm extends Module permits InstanceNorm, GroupNorm,
   /**
    * Normalizes {@code x} into a tensor of this module's, overwritten by its next forward.
    *
-   * @param x in F32, BF16 or F16 where the parameters are F32, in F64 where they are F64. {@link
-   *     #backward} reads it again
+   * @param x in F32, BF16 or F16 where the parameters are F32, in F64 where they are F64, in any of
+   *     these where there are none. {@link #backward} reads it again
    */
   @Override
   public final Tensor forward(Tensor x) {
@@ -109,11 +109,12 @@ abstract sealed class SampleNorm extends Module permits InstanceNorm, GroupNorm,
               + "'s own output or gradient, which the call would overwrite; copy it first");
     }
     Tensor y = output.propose(x);
+    DType type = statisticsType(x);
     SavedStatistics saved =
         new SavedStatistics(
-            mean.propose(dtype, MemoryFormat.CHANNELS_FIRST, rows),
-            meanLow.propose(dtype, MemoryFormat.CHANNELS_FIRST, rows),
-            invStd.propose(dtype, MemoryFormat.CHANNELS_FIRST, rows));
+            mean.propose(type, MemoryFormat.CHANNELS_FIRST, rows),
+            meanLow.propose(type, MemoryFormat.CHANNELS_FIRST, rows),
+            invStd.propose(type, MemoryFormat.CHANNELS_FIRST, rows));
     normalize(x, saved, y);
     output.adopt();
     mean.adopt();
@@ -122,6 +123,11 @@ abstract sealed class SampleNorm extends Module permits InstanceNorm, GroupNorm,
     lastInput = x;
     lastSaved = saved;
     return y;
+  }
+
+  /** As in PyTorch, what has no parameters takes any type. */
+  private DType statisticsType(Tensor x) {
+    return weight == null && x.dtype() != DType.I64 ? x.dtype().parameterType() : dtype;
   }
 
   /**

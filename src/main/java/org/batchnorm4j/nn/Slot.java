@@ -38,6 +38,7 @@ final class Slot implements AutoCloseable {
 
   /** What {@link #get} would give; otherwise as {@link #propose(Tensor)}. */
   Tensor propose(DType dtype, MemoryFormat format, Shape shape) {
+    closeRefused();
     Tensor last = current;
     if (last != null && matches(last, dtype, format, shape)) {
       proposedMemory = memory;
@@ -64,6 +65,15 @@ final class Slot implements AutoCloseable {
     proposed = null;
   }
 
+  /** What was proposed to a call that failed then. */
+  private void closeRefused() {
+    if (proposedMemory != null && proposedMemory != memory) {
+      proposedMemory.close();
+    }
+    proposedMemory = null;
+    proposed = null;
+  }
+
   private static boolean matches(Tensor t, DType dtype, MemoryFormat format, Shape shape) {
     return t.dtype() == dtype && t.format() == format && t.shape().equals(shape);
   }
@@ -75,12 +85,11 @@ final class Slot implements AutoCloseable {
 
   @Override
   public void close() {
+    closeRefused();
     if (memory != null) {
       memory.close();
     }
     memory = null;
     current = null;
-    proposedMemory = null;
-    proposed = null;
   }
 }

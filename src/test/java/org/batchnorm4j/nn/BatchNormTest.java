@@ -432,6 +432,36 @@ class BatchNormTest {
     assertEquals((1 - 0.2) / Math.sqrt(1.1 + 3), tracking.eval().forward(one).get(0, 0), 1e-15);
   }
 
+  /** As in PyTorch: there is nothing whose type the input could miss. */
+  @ParameterizedTest
+  @MethodSource(BACKENDS)
+  void withoutParametersAndTrackingAnyTypeIsTaken(BatchNormBackend backend) {
+    BatchNorm2d bn = BatchNorm2d.builder(3).affine(false).trackRunningStats(false).build();
+    bn.backend(backend);
+    for (DType dtype : new DType[] {DType.F64, DType.F32, DType.BF16, DType.F64}) {
+      BatchNorm2d ofType =
+          BatchNorm2d.builder(3)
+              .affine(false)
+              .trackRunningStats(false)
+              .dtype(dtype.parameterType())
+              .build();
+      ofType.backend(backend);
+      Tensor x = random(1, 2, 3, 4, 4).to(dtype);
+      Tensor dy = random(2, 2, 3, 4, 4).to(dtype);
+      for (BatchNorm2d module : List.of(bn, ofType)) {
+        module.train(dtype != DType.F32);
+      }
+      assertArrayEquals(ofType.forward(x).toDoubleArray(), bn.forward(x).toDoubleArray());
+      // Refused, and nothing is lost that the backward needs.
+      DType other = dtype == DType.F64 ? DType.F32 : DType.F64;
+      assertThrows(
+          IllegalArgumentException.class, () -> bn.forward(Tensor.zeros(other, 1, 3, 1, 1)));
+      assertArrayEquals(ofType.backward(dy).toDoubleArray(), bn.backward(dy).toDoubleArray());
+      assertArrayEquals(
+          ofType.forward(x).toDoubleArray(), bn.forward(x, Tensor.zerosLike(x)).toDoubleArray());
+    }
+  }
+
   /** The gradient's formula is that of the forward, whatever the mode is by then. */
   @ParameterizedTest
   @MethodSource(BACKENDS)

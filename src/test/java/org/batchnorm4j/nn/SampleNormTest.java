@@ -662,6 +662,34 @@ class SampleNormTest {
             () -> module.backward(Tensor.zeros(9, 3, 9, 9))));
   }
 
+  /** As in PyTorch: there is nothing whose type the input could miss. */
+  @Test
+  void withoutParametersAnyTypeIsTaken() {
+    for (DType dtype : new DType[] {DType.F64, DType.F32, DType.BF16, DType.F64}) {
+      Tensor x = PyTorch.random(1, 2, 6, 5).to(dtype);
+      Tensor dy = PyTorch.random(2, 2, 6, 5).to(dtype);
+      List<SampleNorm> modules =
+          List.of(
+              InstanceNorm1d.builder(6).dtype(DType.F32).build(),
+              new GroupNorm(3, 6, 1e-5, false, DType.F32),
+              new LayerNorm(Shape.of(5), 1e-5, false, false, DType.F32));
+      List<SampleNorm> ofType =
+          List.of(
+              InstanceNorm1d.builder(6).dtype(dtype.parameterType()).build(),
+              new GroupNorm(3, 6, 1e-5, false, dtype.parameterType()),
+              new LayerNorm(Shape.of(5), 1e-5, false, false, dtype.parameterType()));
+      for (int i = 0; i < modules.size(); i++) {
+        // Once in another type, so that what is kept of that is of no use.
+        modules.get(i).forward(PyTorch.random(3, 2, 6, 5));
+        assertArrayEquals(
+            ofType.get(i).forward(x).toDoubleArray(), modules.get(i).forward(x).toDoubleArray());
+        assertArrayEquals(
+            ofType.get(i).backward(dy).toDoubleArray(),
+            modules.get(i).backward(dy).toDoubleArray());
+      }
+    }
+  }
+
   @Test
   void groupNormThatThrowsHasChangedNothing() {
     GroupNorm module = withRandomParameters(new GroupNorm(3, 6));
