@@ -63,7 +63,7 @@ final class BlockReader<A> {
 
   private void readPositions(Chunks block, Tensor t, int i, int count, A row) {
     int channels = block.channels();
-    long position = t.offset() + (block.firstValue() + i) * t.pitch() + block.channel();
+    long position = (block.firstValue() + i) * t.pitch() + block.channel();
     if (channels == t.pitch()) {
       kernels.read(t, position, row, 0, count * channels);
       return;
@@ -91,7 +91,7 @@ final class BlockReader<A> {
     for (int at = 0; at < perChannel; ) {
       int inSample = (int) (r % s);
       int run = Math.min(s - inSample, perChannel - at);
-      long position = t.offset() + r / s * t.pitch() + (long) block.channel() * s;
+      long position = r / s * t.pitch() + (long) block.channel() * s;
       if (channels == 1 || s >= LONG_RUN) {
         for (int channel = 0; channel < channels; channel++) {
           long start = position + (long) channel * s + inSample;

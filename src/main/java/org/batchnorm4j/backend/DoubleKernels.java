@@ -2,6 +2,7 @@ package org.batchnorm4j.backend;
 
 import java.util.Arrays;
 import org.batchnorm4j.tensor.Tensor;
+import org.batchnorm4j.tensor.TensorAccess;
 
 /** The loops in f64. */
 final class DoubleKernels extends Kernels<double[]> {
@@ -29,12 +30,12 @@ final class DoubleKernels extends Kernels<double[]> {
 
   @Override
   void read(Tensor from, long position, double[] to, int at, int length) {
-    from.read(position, to, at, length);
+    TensorAccess.read(from, position, to, at, length);
   }
 
   @Override
   void write(Tensor to, long position, double[] from, int at, int length) {
-    to.write(position, from, at, length);
+    TensorAccess.write(to, position, from, at, length);
   }
 
   @Override

@@ -2,6 +2,7 @@ package org.batchnorm4j.backend;
 
 import java.util.Arrays;
 import org.batchnorm4j.tensor.Tensor;
+import org.batchnorm4j.tensor.TensorAccess;
 
 /** The loops in f32. */
 final class FloatKernels extends Kernels<float[]> {
@@ -36,12 +37,12 @@ final class FloatKernels extends Kernels<float[]> {
 
   @Override
   void read(Tensor from, long position, float[] to, int at, int length) {
-    from.read(position, to, at, length);
+    TensorAccess.read(from, position, to, at, length);
   }
 
   @Override
   void write(Tensor to, long position, float[] from, int at, int length) {
-    to.write(position, from, at, length);
+    TensorAccess.write(to, position, from, at, length);
   }
 
   @Override

@@ -5,6 +5,7 @@ import java.util.Objects;
 import org.batchnorm4j.backend.jni.BatchNormNative;
 import org.batchnorm4j.tensor.DType;
 import org.batchnorm4j.tensor.Tensor;
+import org.batchnorm4j.tensor.TensorAccess;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -62,7 +63,7 @@ public record HeapInference(
   }
 
   private static boolean canReach(DType dtype, Tensor t) {
-    Object array = t.array();
+    Object array = TensorAccess.array(t);
     return switch (dtype) {
           case F32 -> array instanceof float[];
           case F64 -> array instanceof double[];
@@ -80,25 +81,25 @@ public record HeapInference(
     }
     run(
         sample.n(),
-        x.array(),
+        TensorAccess.array(x),
         begin(x),
         x.pitch(),
-        residual == null ? null : residual.array(),
+        residual == null ? null : TensorAccess.array(residual),
         residual == null ? 0 : begin(residual),
         residual == null ? 0 : residual.pitch(),
-        y.array(),
+        TensorAccess.array(y),
         begin(y),
         y.pitch());
   }
 
   /** In bytes, from the beginning of the tensor's array or from address 0. */
   private static long begin(Tensor t) {
-    return t.array() == null ? t.address() : t.arrayBytes();
+    return TensorAccess.array(t) == null ? t.address() : TensorAccess.arrayBytes(t);
   }
 
   /**
    * Of {@code n} samples in f32, one behind the other, without a residual. The caller sees to it
-   * that the tensors of this record are not closed meanwhile ({@link Tensor#acquire}).
+   * that the tensors of this record are not closed meanwhile ({@link TensorAccess#acquire}).
    *
    * @param xFrom the index of the first value
    * @param y where the outputs go, from {@code yFrom} on: the very place of the input, or elsewhere
@@ -110,15 +111,36 @@ public record HeapInference(
     if (sample.dtype() != DType.F32) {
       throw new IllegalArgumentException("arrays of floats are F32, but this is " + sample);
     }
-    long values = Math.multiplyExact(n, Math.multiplyExact(sample.c(), sample.s()));
+    long values = values(n);
     Objects.checkFromIndexSize(xFrom, values, x.length);
     Objects.checkFromIndexSize(yFrom, values, y.length);
     run(n, x, (long) xFrom * Float.BYTES, row, null, 0, 0, y, (long) yFrom * Float.BYTES, row);
   }
 
-  /** The same outside the heap, from address to address, which the caller answers for. */
-  public void runAt(long n, long x, long y) {
-    run(n, null, x, row(), null, 0, 0, null, y, row());
+  /**
+   * Of the first {@code n} samples of contiguous tensors outside the heap, without a residual. The
+   * caller sees to it that they, and the tensors of this record, are not closed meanwhile.
+   *
+   * @param y where the outputs go; it may be {@code x}
+   * @throws IllegalArgumentException if one of them is not as said, or of another type
+   */
+  public void run(long n, Tensor x, Tensor y) {
+    run(n, null, outside(x, n), row(), null, 0, 0, null, outside(y, n), row());
+  }
+
+  private long outside(Tensor t, long n) {
+    if (t.dtype() != sample.dtype()
+        || !t.isContiguous()
+        || t.size() < values(n)
+        || t.address() == 0) {
+      throw new IllegalArgumentException(
+          "expected " + n + " contiguous samples outside the heap for " + sample + ", got " + t);
+    }
+    return t.address();
+  }
+
+  private long values(long n) {
+    return Math.multiplyExact(n, Math.multiplyExact(sample.c(), sample.s()));
   }
 
   /** The pitch of samples one behind the other. */

@@ -3,6 +3,7 @@ package org.batchnorm4j.backend;
 import java.lang.ref.Reference;
 import java.util.Arrays;
 import org.batchnorm4j.tensor.Tensor;
+import org.batchnorm4j.tensor.TensorAccess;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -23,7 +24,7 @@ public final class InUse {
       Tensor t = tensors[i];
       if (t != null) {
         try {
-          t.acquire();
+          TensorAccess.acquire(t);
         } catch (IllegalStateException e) {
           release(Arrays.copyOf(tensors, i));
           throw e;
@@ -36,7 +37,7 @@ public final class InUse {
   public static void release(@Nullable Tensor[] tensors) {
     for (Tensor t : tensors) {
       if (t != null) {
-        t.release();
+        TensorAccess.release(t);
         Reference.reachabilityFence(t);
       }
     }

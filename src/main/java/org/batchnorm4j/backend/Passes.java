@@ -2,6 +2,7 @@ package org.batchnorm4j.backend;
 
 import java.util.Arrays;
 import org.batchnorm4j.tensor.Tensor;
+import org.batchnorm4j.tensor.TensorAccess;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -157,8 +158,8 @@ final class Passes<A> {
     for (int c = 0; c < channels; c++) {
       moments.mean[c] = moments.first[c] + moments.mean[c];
     }
-    meanTensor.write(meanTensor.offset(), moments.mean, 0, channels);
-    m2Tensor.write(m2Tensor.offset(), moments.m2, 0, channels);
+    TensorAccess.write(meanTensor, 0, moments.mean, 0, channels);
+    TensorAccess.write(m2Tensor, 0, moments.m2, 0, channels);
   }
 
   /** The normalization alone, with given statistics. */
@@ -303,8 +304,8 @@ final class Passes<A> {
         sumGradients(problem, dy, x, y, from, end);
       }
     }
-    sumDyTensor.write(sumDyTensor.offset(), gradients.sumDy, 0, channels);
-    dotTensor.write(dotTensor.offset(), gradients.dot, 0, channels);
+    TensorAccess.write(sumDyTensor, 0, gradients.sumDy, 0, channels);
+    TensorAccess.write(dotTensor, 0, gradients.dot, 0, channels);
   }
 
   /** The input's gradient alone, from given sums over {@code count} values per channel. */
@@ -328,8 +329,8 @@ final class Passes<A> {
     readSaved(given, channels);
     readScale(weightTensor, channels);
     gradients.ensure(channels);
-    sumDyTensor.read(sumDyTensor.offset(), gradients.sumDy, 0, channels);
-    dotTensor.read(dotTensor.offset(), gradients.dot, 0, channels);
+    TensorAccess.read(sumDyTensor, 0, gradients.sumDy, 0, channels);
+    TensorAccess.read(dotTensor, 0, gradients.dot, 0, channels);
     finishGradients(count, 0, channels);
     propagate(problem, dy, x, y, true, dx, dresidual, 0, channels);
   }
@@ -519,7 +520,7 @@ final class Passes<A> {
     if (from == null) {
       kernels.fill(to, 0, c, otherwise);
     } else {
-      kernels.read(from, from.offset(), to, 0, c);
+      kernels.read(from, 0, to, 0, c);
     }
   }
 
@@ -543,7 +544,7 @@ final class Passes<A> {
 
   private void write(@Nullable Tensor to, A from, int c) {
     if (to != null) {
-      kernels.write(to, to.offset(), from, 0, c);
+      kernels.write(to, 0, from, 0, c);
     }
   }
 }

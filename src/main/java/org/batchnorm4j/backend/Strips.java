@@ -83,7 +83,7 @@ final class Strips<A> {
   /** Reads the block that starts at a row, and returns its number of elements. */
   int read(Tensor t, long row, A block) {
     int count = (int) Math.min(group, rows - row);
-    long position = t.offset() + row * t.pitch() + firstColumn;
+    long position = row * t.pitch() + firstColumn;
     if (columns == t.pitch()) {
       kernels.read(t, position, block, 0, count * columns);
     } else {
@@ -97,7 +97,7 @@ final class Strips<A> {
   /** Writes the block that starts at a row. */
   void write(Tensor t, long row, A block) {
     int count = (int) Math.min(group, rows - row);
-    long position = t.offset() + row * t.pitch() + firstColumn;
+    long position = row * t.pitch() + firstColumn;
     if (columns == t.pitch()) {
       kernels.write(t, position, block, 0, count * columns);
     } else {

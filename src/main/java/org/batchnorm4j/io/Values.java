@@ -8,6 +8,7 @@ import org.batchnorm4j.tensor.Half;
 import org.batchnorm4j.tensor.MemoryFormat;
 import org.batchnorm4j.tensor.Shape;
 import org.batchnorm4j.tensor.Tensor;
+import org.batchnorm4j.tensor.TensorAccess;
 
 /** The values of tensors as bytes, a few thousand at a time. */
 final class Values {
@@ -40,30 +41,30 @@ final class Values {
     ByteBuffer bytes =
         ByteBuffer.allocate(CHUNK * t.dtype().bytes()).order(ByteOrder.LITTLE_ENDIAN);
     float[] floats = new float[CHUNK];
-    t.acquire();
+    TensorAccess.acquire(t);
     try {
       for (long done = 0; done < t.size(); done += CHUNK) {
         int n = (int) Math.min(CHUNK, t.size() - done);
-        long from = t.offset() + done;
+
         bytes.clear().limit(n * t.dtype().bytes());
         switch (t.dtype()) {
           case F32 -> {
-            t.read(from, floats, 0, n);
+            TensorAccess.read(t, done, floats, 0, n);
             bytes.asFloatBuffer().put(floats, 0, n);
           }
           case F64 -> {
             double[] doubles = new double[n];
-            t.read(from, doubles, 0, n);
+            TensorAccess.read(t, done, doubles, 0, n);
             bytes.asDoubleBuffer().put(doubles);
           }
           case BF16 -> {
-            t.read(from, floats, 0, n);
+            TensorAccess.read(t, done, floats, 0, n);
             for (int i = 0; i < n; i++) {
               bytes.putShort(2 * i, Half.toBf16(floats[i]));
             }
           }
           case F16 -> {
-            t.read(from, floats, 0, n);
+            TensorAccess.read(t, done, floats, 0, n);
             for (int i = 0; i < n; i++) {
               bytes.putShort(2 * i, Half.toF16(floats[i]));
             }
@@ -77,7 +78,7 @@ final class Values {
         writeFully(channel, bytes);
       }
     } finally {
-      t.release();
+      TensorAccess.release(t);
     }
   }
 
@@ -100,7 +101,7 @@ final class Values {
     float[] floats = new float[length];
     double[] doubles = new double[length];
     ColumnMajor positions = columnMajor && t.shape().rank() > 1 ? new ColumnMajor(t.shape()) : null;
-    t.acquire();
+    TensorAccess.acquire(t);
     try {
       for (long done = 0; done < t.size(); done += CHUNK) {
         int n = (int) Math.min(CHUNK, t.size() - done);
@@ -132,14 +133,14 @@ final class Values {
         for (int i = 0; i < n; i += run) {
           long at = positions == null ? done : positions.next();
           if (width == 8) {
-            t.write(at, doubles, i, run);
+            TensorAccess.write(t, at, doubles, i, run);
           } else {
-            t.write(at, floats, i, run);
+            TensorAccess.write(t, at, floats, i, run);
           }
         }
       }
     } finally {
-      t.release();
+      TensorAccess.release(t);
     }
   }
 

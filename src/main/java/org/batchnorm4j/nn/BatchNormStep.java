@@ -9,6 +9,7 @@ import org.batchnorm4j.backend.NativeBackend;
 import org.batchnorm4j.backend.Problem;
 import org.batchnorm4j.tensor.DType;
 import org.batchnorm4j.tensor.Tensor;
+import org.batchnorm4j.tensor.TensorAccess;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -60,10 +61,10 @@ final class BatchNormStep implements Step {
       bias[i] = biases[c];
     }
     parameters = Tensor.zeros(4, channels);
-    parameters.write(0, means, 0, channels);
-    parameters.write(channels, var, 0, channels);
-    parameters.write(2L * channels, weights, 0, channels);
-    parameters.write(3L * channels, biases, 0, channels);
+    TensorAccess.write(parameters, 0, means, 0, channels);
+    TensorAccess.write(parameters, channels, var, 0, channels);
+    TensorAccess.write(parameters, 2L * channels, weights, 0, channels);
+    TensorAccess.write(parameters, 3L * channels, biases, 0, channels);
     kernel =
         backend == null
             ? null
@@ -99,7 +100,7 @@ final class BatchNormStep implements Step {
     private final float[] chunk = new float[positions > 1 ? CHUNK : mean.length];
 
     Normalizer() {
-      parameters.acquire();
+      TensorAccess.acquire(parameters);
     }
 
     @Override
@@ -119,11 +120,11 @@ final class BatchNormStep implements Step {
     }
 
     @Override
-    public boolean runAt(long x, long y, int n) {
+    public boolean runOutside(Tensor x, Tensor y, int n) {
       if (kernel == null) {
         return false;
       }
-      kernel.runAt(n, x, y);
+      kernel.run(n, x, y);
       return true;
     }
 
@@ -161,7 +162,7 @@ final class BatchNormStep implements Step {
 
     @Override
     public void close() {
-      parameters.release();
+      TensorAccess.release(parameters);
     }
   }
 }

@@ -10,6 +10,7 @@ import org.batchnorm4j.tensor.DType;
 import org.batchnorm4j.tensor.MemoryFormat;
 import org.batchnorm4j.tensor.Shape;
 import org.batchnorm4j.tensor.Tensor;
+import org.batchnorm4j.tensor.TensorAccess;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -296,12 +297,12 @@ abstract sealed class Conv extends Layer permits Conv1d, Conv2d {
       int n = Math.min(total.length, weights - at);
       Arrays.fill(total, 0);
       for (int run = 0; run < count; run++) {
-        weightSums.read(weightSums.offset() + (long) run * weights + at, part, 0, n);
+        TensorAccess.read(weightSums, (long) run * weights + at, part, 0, n);
         for (int i = 0; i < n; i++) {
           total[i] += part[i];
         }
       }
-      grad.write(grad.offset() + at, total, 0, n);
+      TensorAccess.write(grad, at, total, 0, n);
     }
   }
 
@@ -516,7 +517,7 @@ abstract sealed class Conv extends Layer permits Conv1d, Conv2d {
 
     FrozenStrand(Frozen step) {
       this.step = step;
-      weight.value().acquire();
+      TensorAccess.acquire(weight.value());
       int largest = step.blocks[0].size();
       columns = Tensor.zeros(depth, largest);
       product = Tensor.zeros(groupOut, largest);
@@ -545,13 +546,13 @@ abstract sealed class Conv extends Layer permits Conv1d, Conv2d {
       int size = block.size();
       int origin = (sample * inChannels + group * groupIn) * g.plane;
       strand.gather(block, step.windows[i], x, origin, g.plane, g.width);
-      columns.write(0, strand.matrix, 0, depth * size);
+      TensorAccess.write(columns, 0, strand.matrix, 0, depth * size);
       strand.gemm.multiply(
           groupOut, size, depth, step.weights[group], columnsOf[i], false, productOf[i]);
       for (int o = 0; o < groupOut; o++) {
         int channel = group * groupOut + o;
         int at = (sample * outChannels + channel) * g.outPlane + block.at(g);
-        product.read((long) o * size, y, at, size);
+        TensorAccess.read(product, (long) o * size, y, at, size);
         if (step.added != null) {
           float b = step.added[channel];
           for (int k = at; k < at + size; k++) {
@@ -565,7 +566,7 @@ abstract sealed class Conv extends Layer permits Conv1d, Conv2d {
     public void close() {
       columns.close();
       product.close();
-      weight.value().release();
+      TensorAccess.release(weight.value());
     }
   }
 
@@ -605,16 +606,16 @@ abstract sealed class Conv extends Layer permits Conv1d, Conv2d {
           continue; // a block of padding alone, which may lie behind the end
         }
         if (width == g.width) {
-          x.read(x.offset() + first, input, c * rows * width, rows * width);
+          TensorAccess.read(x, first, input, c * rows * width, rows * width);
         } else {
           for (int r = 0; r < rows; r++) {
-            x.read(x.offset() + first + (long) r * g.width, input, (c * rows + r) * width, width);
+            TensorAccess.read(x, first + (long) r * g.width, input, (c * rows + r) * width, width);
           }
         }
       }
       gather(b, windows(g, b), input, -top * width - left, rows * width, width);
       Tensor result = columns.get(DType.F32, MemoryFormat.CHANNELS_FIRST, Shape.of(depth, size));
-      result.write(result.offset(), matrix, 0, depth * size);
+      TensorAccess.write(result, 0, matrix, 0, depth * size);
       return result;
     }
 
@@ -690,7 +691,7 @@ abstract sealed class Conv extends Layer permits Conv1d, Conv2d {
     void scatter(Geometry g, Block b) {
       int size = b.size();
       Tensor gradients = columns.get(DType.F32, MemoryFormat.CHANNELS_FIRST, Shape.of(depth, size));
-      gradients.read(gradients.offset(), matrix, 0, depth * size);
+      TensorAccess.read(gradients, 0, matrix, 0, depth * size);
       for (int i = 0; i < kernel.height(); i++) {
         for (int j = 0; j < kernel.width(); j++) {
           Window w = new Window(g, b, i, j);
@@ -734,7 +735,7 @@ abstract sealed class Conv extends Layer permits Conv1d, Conv2d {
 
     void writeGradient(Geometry g, Tensor dx, int sample, int group) {
       long to = (long) (sample * inChannels + group * groupIn) * g.plane;
-      dx.write(dx.offset() + to, line, 0, groupIn * g.plane);
+      TensorAccess.write(dx, to, line, 0, groupIn * g.plane);
     }
 
     /** Fills {@code rows} rows of {@code n} elements with one value each. */
@@ -742,7 +743,7 @@ abstract sealed class Conv extends Layer permits Conv1d, Conv2d {
       line = atLeast(line, n);
       for (int i = 0; i < rows; i++) {
         Arrays.fill(line, 0, n, values[first + i]);
-        y.write(y.offset() + at + (long) i * pitch, line, 0, n);
+        TensorAccess.write(y, at + (long) i * pitch, line, 0, n);
       }
     }
 
@@ -750,7 +751,7 @@ abstract sealed class Conv extends Layer permits Conv1d, Conv2d {
     void addRowSums(Tensor dy, long at, int n, double[] sums) {
       line = atLeast(line, n);
       for (int i = 0; i < sums.length; i++) {
-        dy.read(dy.offset() + at + (long) i * n, line, 0, n);
+        TensorAccess.read(dy, at + (long) i * n, line, 0, n);
         sums[i] += sum(line, n);
       }
     }

@@ -2,6 +2,7 @@ package org.batchnorm4j.nn;
 
 import org.batchnorm4j.backend.InUse;
 import org.batchnorm4j.tensor.Tensor;
+import org.batchnorm4j.tensor.TensorAccess;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -74,9 +75,9 @@ public final class CrossEntropyLoss implements AutoCloseable {
     try {
       for (int i = 0; i < samples; i++) {
         long at = (long) i * classes;
-        prediction.read(prediction.offset() + at, row, 0, classes);
+        TensorAccess.read(prediction, at, row, 0, classes);
         loss += sample(row, exponentials, targets[i], samples);
-        g.write(g.offset() + at, row, 0, classes);
+        TensorAccess.write(g, at, row, 0, classes);
       }
     } finally {
       InUse.release(used);

@@ -3,6 +3,7 @@ package org.batchnorm4j.nn;
 import org.batchnorm4j.nn.Gemm.Matrix;
 import org.batchnorm4j.tensor.DType;
 import org.batchnorm4j.tensor.Tensor;
+import org.batchnorm4j.tensor.TensorAccess;
 
 /** A Linear: a few rows in Java, where a call into OpenBLAS would cost more than the product. */
 final class DenseStep implements Step {
@@ -76,7 +77,7 @@ final class DenseStep implements Step {
     private final Matrix result;
 
     Product(int rows) {
-      weight.acquire();
+      TensorAccess.acquire(weight);
       x = Tensor.zeros(rows, in);
       y = Tensor.zeros(rows, out);
       left = Matrix.of(x, 0, in);
@@ -100,17 +101,17 @@ final class DenseStep implements Step {
         }
         return;
       }
-      x.write(0, from, 0, rows * in);
-      y.write(0, biases, 0, rows * out);
+      TensorAccess.write(x, 0, from, 0, rows * in);
+      TensorAccess.write(y, 0, biases, 0, rows * out);
       gemm.multiply(rows, out, in, left, right, true, result);
-      y.read(0, to, 0, rows * out);
+      TensorAccess.read(y, 0, to, 0, rows * out);
     }
 
     @Override
     public void close() {
       x.close();
       y.close();
-      weight.release();
+      TensorAccess.release(weight);
     }
   }
 }

@@ -2,6 +2,7 @@ package org.batchnorm4j.nn;
 
 import org.batchnorm4j.tensor.Shape;
 import org.batchnorm4j.tensor.Tensor;
+import org.batchnorm4j.tensor.TensorAccess;
 
 /** A layer that maps every element by itself, in whatever order the elements lie. */
 abstract class Elementwise extends Layer {
@@ -30,9 +31,9 @@ abstract class Elementwise extends Layer {
     chunks.forEach(
         x.size(),
         (values, ignored, at, n) -> {
-          x.read(x.offset() + at, values, 0, n);
+          TensorAccess.read(x, at, values, 0, n);
           apply(values, n, at);
-          y.write(y.offset() + at, values, 0, n);
+          TensorAccess.write(y, at, values, 0, n);
         });
   }
 
@@ -41,10 +42,10 @@ abstract class Elementwise extends Layer {
     chunks.forEach(
         x.size(),
         (values, gradients, at, n) -> {
-          x.read(x.offset() + at, values, 0, n);
-          dy.read(dy.offset() + at, gradients, 0, n);
+          TensorAccess.read(x, at, values, 0, n);
+          TensorAccess.read(dy, at, gradients, 0, n);
           applyGradient(values, gradients, n, at);
-          dx.write(dx.offset() + at, gradients, 0, n);
+          TensorAccess.write(dx, at, gradients, 0, n);
         });
   }
 }

@@ -5,6 +5,7 @@ import java.lang.System.Logger.Level;
 import java.util.Arrays;
 import java.util.concurrent.Semaphore;
 import org.batchnorm4j.tensor.Tensor;
+import org.batchnorm4j.tensor.TensorAccess;
 import org.bytedeco.javacpp.FloatPointer;
 import org.bytedeco.javacpp.Loader;
 import org.bytedeco.javacpp.Pointer;
@@ -69,11 +70,11 @@ final class Gemm {
 
     /** Copies {@code n} elements of row {@code i} in memory, from {@code j} on. */
     private void read(int i, int j, float[] to, int n) {
-      tensor.read(tensor.offset() + at + (long) i * stride + j, to, 0, n);
+      TensorAccess.read(tensor, at + (long) i * stride + j, to, 0, n);
     }
 
     private void write(int i, int j, float[] from, int n) {
-      tensor.write(tensor.offset() + at + (long) i * stride + j, from, 0, n);
+      TensorAccess.write(tensor, at + (long) i * stride + j, from, 0, n);
     }
   }
 

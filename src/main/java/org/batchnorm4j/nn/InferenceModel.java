@@ -6,6 +6,7 @@ import java.util.concurrent.atomic.AtomicIntegerArray;
 import org.batchnorm4j.tensor.DType;
 import org.batchnorm4j.tensor.Shape;
 import org.batchnorm4j.tensor.Tensor;
+import org.batchnorm4j.tensor.TensorAccess;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -142,20 +143,26 @@ public final class InferenceModel implements AutoCloseable {
     }
     Workspace w = take();
     try {
-      x.acquire();
+      TensorAccess.acquire(x);
       try {
-        out.acquire();
+        TensorAccess.acquire(out);
         try {
           if (isFloats(x) && isFloats(out)) {
-            run(w, n, (float[]) x.array(), from(x), (float[]) out.array(), from(out));
-          } else if (!runAt(w, n, x, out)) {
+            run(
+                w,
+                n,
+                (float[]) TensorAccess.array(x),
+                from(x),
+                (float[]) TensorAccess.array(out),
+                from(out));
+          } else if (!runOutside(w, n, x, out)) {
             inParts(w, n, x, out);
           }
         } finally {
-          out.release();
+          TensorAccess.release(out);
         }
       } finally {
-        x.release();
+        TensorAccess.release(x);
         // What is wrapped is not counted: it must not be collected while native code is at it.
         Reference.reachabilityFence(x);
         Reference.reachabilityFence(out);
@@ -167,7 +174,7 @@ public final class InferenceModel implements AutoCloseable {
   }
 
   /** Where both lie outside the heap and something computes the whole network there. */
-  private static boolean runAt(Workspace w, int n, Tensor x, Tensor out) {
+  private static boolean runOutside(Workspace w, int n, Tensor x, Tensor out) {
     Step.Anywhere whole = w.whole();
     return whole != null
         && x.dtype() == DType.F32
@@ -175,7 +182,7 @@ public final class InferenceModel implements AutoCloseable {
         && x.address() != 0
         && out.address() != 0
         && (whole.worksInPlace() || x.address() != out.address())
-        && whole.runAt(x.address(), out.address(), n);
+        && whole.runOutside(x, out, n);
   }
 
   /** Part by part, by way of the workspace. */
@@ -183,19 +190,19 @@ public final class InferenceModel implements AutoCloseable {
     int count;
     for (int done = 0; done < n; done += count) {
       count = Math.min(samples, n - done);
-      x.read(x.offset() + (long) done * inputSize, w.input(), 0, count * inputSize);
+      TensorAccess.read(x, (long) done * inputSize, w.input(), 0, count * inputSize);
       w.run(count);
-      out.write(out.offset() + (long) done * outputSize, w.output(), 0, count * outputSize);
+      TensorAccess.write(out, (long) done * outputSize, w.output(), 0, count * outputSize);
     }
   }
 
   private static boolean isFloats(Tensor t) {
-    return t.dtype() == DType.F32 && t.array() instanceof float[];
+    return t.dtype() == DType.F32 && TensorAccess.array(t) instanceof float[];
   }
 
   /** Where a tensor begins in its array. */
   private static int from(Tensor t) {
-    return (int) (t.arrayBytes() / Float.BYTES);
+    return (int) (TensorAccess.arrayBytes(t) / Float.BYTES);
   }
 
   /**

@@ -6,6 +6,7 @@ import java.util.random.RandomGenerator;
 import org.batchnorm4j.nn.Gemm.Matrix;
 import org.batchnorm4j.tensor.Shape;
 import org.batchnorm4j.tensor.Tensor;
+import org.batchnorm4j.tensor.TensorAccess;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -133,7 +134,7 @@ public final class Linear extends Layer {
     if (b != null) {
       float[] values = b.value().toFloatArray();
       for (int i = 0; i < rows; i++) {
-        y.write(y.offset() + (long) i * outFeatures, values, 0, outFeatures);
+        TensorAccess.write(y, (long) i * outFeatures, values, 0, outFeatures);
       }
     }
     multiply(
@@ -170,7 +171,7 @@ public final class Linear extends Layer {
       float[] row = new float[outFeatures];
       double[] sums = new double[outFeatures];
       for (int i = 0; i < rows; i++) {
-        dy.read(dy.offset() + (long) i * outFeatures, row, 0, outFeatures);
+        TensorAccess.read(dy, (long) i * outFeatures, row, 0, outFeatures);
         for (int j = 0; j < outFeatures; j++) {
           sums[j] += row[j];
         }

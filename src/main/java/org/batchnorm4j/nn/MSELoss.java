@@ -2,6 +2,7 @@ package org.batchnorm4j.nn;
 
 import org.batchnorm4j.backend.InUse;
 import org.batchnorm4j.tensor.Tensor;
+import org.batchnorm4j.tensor.TensorAccess;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -59,14 +60,14 @@ public final class MSELoss implements AutoCloseable {
     try {
       for (int at = 0; at < size; at += CHUNK) {
         int n = Math.min(CHUNK, size - at);
-        prediction.read(prediction.offset() + at, p, 0, n);
-        target.read(target.offset() + at, t, 0, n);
+        TensorAccess.read(prediction, at, p, 0, n);
+        TensorAccess.read(target, at, t, 0, n);
         for (int i = 0; i < n; i++) {
           double difference = (double) p[i] - t[i];
           sum += difference * difference;
           p[i] = (float) (difference * scale);
         }
-        g.write(g.offset() + at, p, 0, n);
+        TensorAccess.write(g, at, p, 0, n);
       }
     } finally {
       InUse.release(used);

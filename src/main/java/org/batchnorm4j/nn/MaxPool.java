@@ -3,6 +3,7 @@ package org.batchnorm4j.nn;
 import java.util.Arrays;
 import org.batchnorm4j.tensor.Shape;
 import org.batchnorm4j.tensor.Tensor;
+import org.batchnorm4j.tensor.TensorAccess;
 import org.jspecify.annotations.Nullable;
 
 /** Maximum over windows. One dimension is two with a height of 1. */
@@ -107,9 +108,9 @@ abstract sealed class MaxPool extends Layer permits MaxPool1d, MaxPool2d {
     overPlanes(
         g,
         (input, output, plane) -> {
-          x.read(x.offset() + (long) plane * g.in, input, 0, g.in);
+          TensorAccess.read(x, (long) plane * g.in, input, 0, g.in);
           pool(g, input, 0, output, 0, winners, plane * g.out);
-          y.write(y.offset() + (long) plane * g.out, output, 0, g.out);
+          TensorAccess.write(y, (long) plane * g.out, output, 0, g.out);
         });
   }
 
@@ -119,12 +120,12 @@ abstract sealed class MaxPool extends Layer permits MaxPool1d, MaxPool2d {
     overPlanes(
         g,
         (input, output, plane) -> {
-          dy.read(dy.offset() + (long) plane * g.out, output, 0, g.out);
+          TensorAccess.read(dy, (long) plane * g.out, output, 0, g.out);
           Arrays.fill(input, 0, g.in, 0);
           for (int i = 0; i < g.out; i++) {
             input[winners[plane * g.out + i]] += output[i];
           }
-          dx.write(dx.offset() + (long) plane * g.in, input, 0, g.in);
+          TensorAccess.write(dx, (long) plane * g.in, input, 0, g.in);
         });
   }
 

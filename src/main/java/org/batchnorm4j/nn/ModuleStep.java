@@ -6,6 +6,7 @@ import org.batchnorm4j.tensor.DType;
 import org.batchnorm4j.tensor.MemoryFormat;
 import org.batchnorm4j.tensor.Shape;
 import org.batchnorm4j.tensor.Tensor;
+import org.batchnorm4j.tensor.TensorAccess;
 
 /** Any module that can be copied: each runner has one of its own. */
 final class ModuleStep implements Step {
@@ -47,9 +48,9 @@ final class ModuleStep implements Step {
         shape = sample.with(0, n);
       }
       Tensor in = input.get(DType.F32, MemoryFormat.CHANNELS_FIRST, shape);
-      in.write(0, x, 0, (int) in.size());
+      TensorAccess.write(in, 0, x, 0, (int) in.size());
       Tensor out = copy.forward(in);
-      out.read(out.offset(), y, 0, (int) out.size());
+      TensorAccess.read(out, 0, y, 0, (int) out.size());
     }
 
     @Override

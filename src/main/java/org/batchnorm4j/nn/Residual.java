@@ -8,6 +8,7 @@ import org.batchnorm4j.backend.Activation;
 import org.batchnorm4j.backend.InUse;
 import org.batchnorm4j.tensor.Shape;
 import org.batchnorm4j.tensor.Tensor;
+import org.batchnorm4j.tensor.TensorAccess;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -206,15 +207,15 @@ public final class Residual extends Module {
       chunks.forEach(
           out.size(),
           (first, second, at, n) -> {
-            a.read(a.offset() + at, first, 0, n);
-            b.read(b.offset() + at, second, 0, n);
+            TensorAccess.read(a, at, first, 0, n);
+            TensorAccess.read(b, at, second, 0, n);
             for (int i = 0; i < n; i++) {
               first[i] += second[i];
             }
             if (function != null) {
               function.apply(first, n, at);
             }
-            out.write(out.offset() + at, first, 0, n);
+            TensorAccess.write(out, at, first, 0, n);
           });
     } finally {
       InUse.release(used);
@@ -232,10 +233,10 @@ public final class Residual extends Module {
       chunks.forEach(
           out.size(),
           (first, second, at, n) -> {
-            y.read(y.offset() + at, first, 0, n);
-            dy.read(dy.offset() + at, second, 0, n);
+            TensorAccess.read(y, at, first, 0, n);
+            TensorAccess.read(dy, at, second, 0, n);
             function.applyGradient(first, second, n, at);
-            out.write(out.offset() + at, second, 0, n);
+            TensorAccess.write(out, at, second, 0, n);
           });
     } finally {
       InUse.release(used);

@@ -4,6 +4,7 @@ import java.util.List;
 import org.batchnorm4j.backend.Isa;
 import org.batchnorm4j.backend.jni.BatchNormNative;
 import org.batchnorm4j.tensor.Tensor;
+import org.batchnorm4j.tensor.TensorAccess;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -105,11 +106,11 @@ final class SmallDenseStep implements Step {
       described[entry++] = layer.relu ? 1 : 0;
       described[entry++] = parameters.address() + (long) at * Float.BYTES;
       for (float[] row : layer.byInput) {
-        parameters.write(at, row, 0, layer.out);
+        TensorAccess.write(parameters, at, row, 0, layer.out);
         at += pitch(layer);
       }
       described[entry++] = parameters.address() + (long) at * Float.BYTES;
-      parameters.write(at, layer.bias, 0, layer.out);
+      TensorAccess.write(parameters, at, layer.bias, 0, layer.out);
       at += pitch(layer);
     }
   }
@@ -133,7 +134,7 @@ final class SmallDenseStep implements Step {
 
     InNativeCode(Isa isa) {
       isaNumber = isa.ordinal();
-      parameters.acquire();
+      TensorAccess.acquire(parameters);
     }
 
     @Override
@@ -162,7 +163,7 @@ final class SmallDenseStep implements Step {
 
     @Override
     public void close() {
-      parameters.release();
+      TensorAccess.release(parameters);
     }
   }
 

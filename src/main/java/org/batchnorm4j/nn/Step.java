@@ -1,5 +1,7 @@
 package org.batchnorm4j.nn;
 
+import org.batchnorm4j.tensor.Tensor;
+
 /**
  * A part of an {@link InferenceModel}: what a layer does to samples. Immutable, so that all threads
  * share it.
@@ -35,11 +37,11 @@ interface Step extends AutoCloseable {
     }
 
     /**
-     * The same of memory outside the heap, from address to address.
+     * The same of contiguous f32 tensors outside the heap.
      *
      * @return false, without having done anything, if this runner cannot
      */
-    default boolean runAt(long x, long y, int n) {
+    default boolean runOutside(Tensor x, Tensor y, int n) {
       return false;
     }
 

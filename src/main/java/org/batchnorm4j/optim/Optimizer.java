@@ -5,6 +5,7 @@ import java.util.List;
 import org.batchnorm4j.nn.Parameter;
 import org.batchnorm4j.tensor.DType;
 import org.batchnorm4j.tensor.Tensor;
+import org.batchnorm4j.tensor.TensorAccess;
 
 /**
  * Moves parameters against their gradients. Computes in f64, whatever the parameters' type, and
@@ -71,16 +72,16 @@ public abstract sealed class Optimizer permits SGD, Moments {
     checkOpen();
     for (int i = 0; i < parameters.size(); i++) {
       Parameter p = parameters.get(i);
-      p.value().acquire();
+      TensorAccess.acquire(p.value());
       try {
-        p.grad().acquire();
+        TensorAccess.acquire(p.grad());
         try {
           step(i, p.value(), p.grad());
         } finally {
-          p.grad().release();
+          TensorAccess.release(p.grad());
         }
       } finally {
-        p.value().release();
+        TensorAccess.release(p.value());
       }
     }
     endStep();
@@ -110,9 +111,9 @@ public abstract sealed class Optimizer permits SGD, Moments {
 
   private void read(Tensor from, int at, int n, double[] to) {
     if (from.dtype() == DType.F64) {
-      from.read(from.offset() + at, to, 0, n);
+      TensorAccess.read(from, at, to, 0, n);
     } else {
-      from.read(from.offset() + at, floats, 0, n);
+      TensorAccess.read(from, at, floats, 0, n);
       for (int i = 0; i < n; i++) {
         to[i] = floats[i];
       }
@@ -121,12 +122,12 @@ public abstract sealed class Optimizer permits SGD, Moments {
 
   private void write(Tensor to, int at, int n, double[] from) {
     if (to.dtype() == DType.F64) {
-      to.write(to.offset() + at, from, 0, n);
+      TensorAccess.write(to, at, from, 0, n);
     } else {
       for (int i = 0; i < n; i++) {
         floats[i] = (float) from[i];
       }
-      to.write(to.offset() + at, floats, 0, n);
+      TensorAccess.write(to, at, floats, 0, n);
     }
   }
 
@@ -166,13 +167,13 @@ public abstract sealed class Optimizer permits SGD, Moments {
     Arrays.fill(gradients, 0);
     for (Parameter p : parameters) {
       Tensor grad = p.grad();
-      grad.acquire();
+      TensorAccess.acquire(grad);
       try {
         for (int at = 0; at < grad.size(); at += CHUNK) {
           write(grad, at, (int) Math.min(CHUNK, grad.size() - at), gradients);
         }
       } finally {
-        grad.release();
+        TensorAccess.release(grad);
       }
     }
   }

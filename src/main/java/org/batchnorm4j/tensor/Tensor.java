@@ -836,19 +836,23 @@ public final class Tensor implements AutoCloseable {
     return ((FloatBuffer) memory.export()).slice((int) offset, heapSize());
   }
 
-  // ---------------------------------------------------------- memory, for backends and functional
+  // --------------------------------------------------------------------------------------- memory
+  // What is not public other packages reach by TensorAccess.
 
   /** Announces a use of the memory; it stays valid until {@link #release}. */
-  public void acquire() {
+  void acquire() {
     memory.acquire();
   }
 
   /** Ends what {@link #acquire} began. */
-  public void release() {
+  void release() {
     memory.release();
   }
 
-  /** The address of the first element; 0 where native code cannot or must not go. */
+  /**
+   * The address of the first element, for other native libraries; 0 where native code cannot or
+   * must not go. It is good as long as the tensor: which must stay open and reachable meanwhile.
+   */
   public long address() {
     return fixedAddress != 0 ? fixedAddress : firstElement(memory.address());
   }
@@ -859,12 +863,12 @@ public final class Tensor implements AutoCloseable {
   }
 
   /** The array on the heap that the elements lie in, or null where they do not. */
-  public @Nullable Object array() {
+  @Nullable Object array() {
     return memory.array();
   }
 
   /** Bytes from the beginning of the {@link #array} to the first element. */
-  public long arrayBytes() {
+  long arrayBytes() {
     return place();
   }
 
@@ -878,7 +882,7 @@ public final class Tensor implements AutoCloseable {
   }
 
   /** The position of the first element within {@link #read} and {@link #write}. */
-  public long offset() {
+  long offset() {
     return offset;
   }
 
@@ -924,7 +928,7 @@ public final class Tensor implements AutoCloseable {
   }
 
   /** Copies {@code length} neighbouring elements, as floats, between acquire and release. */
-  public void read(long position, float[] to, int at, int length) {
+  void read(long position, float[] to, int at, int length) {
     int from = (int) position;
     Buffer b = memory.elements();
     switch (dtype) {
@@ -952,12 +956,12 @@ public final class Tensor implements AutoCloseable {
   }
 
   /** {@link #read(long, float[], int, int)} for f64. */
-  public void read(long position, double[] to, int at, int length) {
+  void read(long position, double[] to, int at, int length) {
     ((DoubleBuffer) memory.elements()).get((int) position, to, at, length);
   }
 
   /** Writes {@code length} neighbouring elements, in the tensor's type, as {@code read} reads. */
-  public void write(long position, float[] from, int at, int length) {
+  void write(long position, float[] from, int at, int length) {
     checkWritable();
     int to = (int) position;
     Buffer b = memory.elements();
@@ -986,7 +990,7 @@ public final class Tensor implements AutoCloseable {
   }
 
   /** {@link #write(long, float[], int, int)} for f64. */
-  public void write(long position, double[] from, int at, int length) {
+  void write(long position, double[] from, int at, int length) {
     checkWritable();
     ((DoubleBuffer) memory.elements()).put((int) position, from, at, length);
   }

@@ -6,6 +6,7 @@ import org.batchnorm4j.benchmarks.peer.Cell;
 import org.batchnorm4j.benchmarks.peer.Operands;
 import org.batchnorm4j.tensor.DType;
 import org.batchnorm4j.tensor.Tensor;
+import org.batchnorm4j.tensor.TensorAccess;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -93,7 +94,7 @@ final class Exact {
     float[] block = new float[4096];
     Arrays.fill(block, Float.NaN);
     for (long at = 0; at < out.size(); at += block.length) {
-      out.write(out.offset() + at, block, 0, (int) Math.min(block.length, out.size() - at));
+      TensorAccess.write(out, at, block, 0, (int) Math.min(block.length, out.size() - at));
     }
     if (cell.is(Cell.Operation.BACKWARD)) {
       operands.dweight.fill(Double.NaN);
@@ -107,7 +108,7 @@ final class Exact {
     float[] block = new float[4096];
     for (long at = 0; at < out.size(); at += block.length) {
       int length = (int) Math.min(block.length, out.size() - at);
-      out.read(out.offset() + at, block, 0, length);
+      TensorAccess.read(out, at, block, 0, length);
       for (int i = 0; i < length; i++) {
         if (Float.isNaN(block[i])) {
           return "did not write element " + (at + i);
@@ -179,13 +180,13 @@ final class Exact {
     float[] row = new float[s];
     for (int i = 0; i < n; i++) {
       if (cell.layout() == Layout.NCS) {
-        t.read(t.offset() + ((long) i * c + channel) * s, row, 0, s);
+        TensorAccess.read(t, ((long) i * c + channel) * s, row, 0, s);
         for (int j = 0; j < s; j++) {
           values[i * s + j] = row[j];
         }
       } else {
         for (int j = 0; j < s; j++) {
-          t.read(t.offset() + ((long) i * s + j) * c + channel, row, 0, 1);
+          TensorAccess.read(t, ((long) i * s + j) * c + channel, row, 0, 1);
           values[i * s + j] = row[0];
         }
       }

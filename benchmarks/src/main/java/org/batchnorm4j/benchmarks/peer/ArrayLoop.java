@@ -5,6 +5,7 @@ import java.util.function.BiFunction;
 import org.batchnorm4j.backend.Layout;
 import org.batchnorm4j.tensor.DType;
 import org.batchnorm4j.tensor.Tensor;
+import org.batchnorm4j.tensor.TensorAccess;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -194,14 +195,14 @@ abstract class ArrayLoop implements Peer.Task {
   @Override
   public void publish() {
     Tensor to = operands.output(cell);
-    to.write(to.offset(), out, 0, out.length);
+    TensorAccess.write(to, 0, out, 0, out.length);
     operands.dweight.copyFrom(dweight);
     operands.dbias.copyFrom(dbias);
   }
 
   private static float[] inMemoryOrder(Tensor t) {
     float[] values = new float[(int) t.size()];
-    t.read(t.offset(), values, 0, values.length);
+    TensorAccess.read(t, 0, values, 0, values.length);
     return values;
   }
 }

@@ -8,6 +8,7 @@ import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import org.batchnorm4j.tensor.Tensor;
+import org.batchnorm4j.tensor.TensorAccess;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -103,7 +104,7 @@ public record Callers(Peer peer, int callers) implements Peer {
     private float[] values(Operands o) {
       Tensor t = o.output(cell);
       float[] values = new float[(int) t.size()];
-      t.read(t.offset(), values, 0, values.length);
+      TensorAccess.read(t, 0, values, 0, values.length);
       return values;
     }
 

@@ -7,6 +7,7 @@ import org.batchnorm4j.backend.BatchNormBackend;
 import org.batchnorm4j.backend.Layout;
 import org.batchnorm4j.tensor.DType;
 import org.batchnorm4j.tensor.Tensor;
+import org.batchnorm4j.tensor.TensorAccess;
 import org.jspecify.annotations.Nullable;
 
 /** A backend of batchnorm4j whose data lies in heap arrays or direct buffers; inference. */
@@ -24,7 +25,7 @@ public record Elsewhere(String name, BatchNormBackend backend, Memory memory) im
       return null;
     }
     float[] values = new float[(int) cell.size()];
-    o.x.read(o.x.offset(), values, 0, values.length);
+    TensorAccess.read(o.x, 0, values, 0, values.length);
     Tensor x = wrap(values, cell.dims());
     Tensor y = wrap(new float[values.length], cell.dims());
     return new Task() {

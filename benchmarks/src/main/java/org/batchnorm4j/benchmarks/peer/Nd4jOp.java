@@ -3,6 +3,7 @@ package org.batchnorm4j.benchmarks.peer;
 import org.batchnorm4j.backend.Layout;
 import org.batchnorm4j.tensor.DType;
 import org.batchnorm4j.tensor.Tensor;
+import org.batchnorm4j.tensor.TensorAccess;
 import org.jspecify.annotations.Nullable;
 import org.nd4j.linalg.api.buffer.DataType;
 import org.nd4j.linalg.api.ndarray.INDArray;
@@ -105,7 +106,7 @@ public final class Nd4jOp implements Peer {
     public void publish() {
       float[] values = out.data().asFloat();
       Tensor to = operands.output(cell);
-      to.write(to.offset(), values, 0, values.length);
+      TensorAccess.write(to, 0, values, 0, values.length);
       if (cell.is(Cell.Operation.BACKWARD)) {
         operands.dweight.copyFrom(dweight.data().asFloat());
         operands.dbias.copyFrom(dbias.data().asFloat());
@@ -126,7 +127,7 @@ public final class Nd4jOp implements Peer {
 
   private static INDArray array(Tensor t, long... shape) {
     float[] values = new float[(int) t.size()];
-    t.read(t.offset(), values, 0, values.length);
+    TensorAccess.read(t, 0, values, 0, values.length);
     return Nd4j.createFromArray(values).reshape(shape);
   }
 }

@@ -8,6 +8,7 @@ import org.batchnorm4j.tensor.DType;
 import org.batchnorm4j.tensor.MemoryFormat;
 import org.batchnorm4j.tensor.Shape;
 import org.batchnorm4j.tensor.Tensor;
+import org.batchnorm4j.tensor.TensorAccess;
 
 /**
  * The tensors of a cell. All contenders read and write these same ones, so that none is luckier
@@ -95,7 +96,7 @@ public final class Operands implements AutoCloseable {
       for (int i = 0; i < length; i++) {
         block[i] = low + (high - low) * 0x1p-24f * (random.nextInt() >>> 8);
       }
-      t.write(t.offset() + at, block, 0, length);
+      TensorAccess.write(t, at, block, 0, length);
     }
   }
 
