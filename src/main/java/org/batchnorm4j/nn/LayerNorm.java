@@ -55,16 +55,7 @@ public final class LayerNorm extends SampleNorm {
 
   @Override
   public Shape outputShape(Shape x) {
-    if (!x.endsWith(normalizedShape)) {
-      String expected = normalizedShape.toString();
-      throw new IllegalArgumentException(
-          "Given normalized_shape="
-              + expected
-              + ", expected input with shape [*, "
-              + expected.substring(1)
-              + ", but got input of size"
-              + x);
-    }
+    SampleNormFunctions.checkTrailing(x, normalizedShape);
     return x;
   }
 

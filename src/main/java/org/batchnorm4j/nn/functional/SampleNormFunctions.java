@@ -431,8 +431,18 @@ public final class SampleNormFunctions {
           "Expected normalized_shape to be at least 1-dimensional, i.e., containing at least one"
               + " element, but got normalized_shape = []");
     }
-    Shape shape = x.shape();
-    if (!shape.endsWith(normalizedShape)) {
+    checkTrailing(x.shape(), normalizedShape);
+    long length = normalizedShape.size();
+    return rows(x, length == 0 ? 0 : x.size() / length, length);
+  }
+
+  /**
+   * Throws unless {@code x} ends in {@code normalizedShape}, in PyTorch's words.
+   *
+   * @throws IllegalArgumentException if it does not
+   */
+  public static void checkTrailing(Shape x, Shape normalizedShape) {
+    if (!x.endsWith(normalizedShape)) {
       String expected = normalizedShape.toString();
       throw new IllegalArgumentException(
           "Given normalized_shape="
@@ -440,10 +450,8 @@ public final class SampleNormFunctions {
               + ", expected input with shape [*, "
               + expected.substring(1)
               + ", but got input of size"
-              + shape);
+              + x);
     }
-    long length = normalizedShape.size();
-    return rows(x, length == 0 ? 0 : shape.size() / length, length);
   }
 
   /** The elements of the rows as channels. */
