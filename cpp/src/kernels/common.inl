@@ -301,6 +301,9 @@ struct Block {
   double n[16], before[16];
   alignas(64) E a[16 * 16], b[16 * 16];
 
+  // Whether all are the same chunk of channels that follow each other, and so are their results.
+  bool is_of_neighbours() const { return q[count - 1] == q[0] && c[count - 1] - c[0] == count - 1; }
+
   // Those of chunks [count, 16) are 0.
   Sums<E> sums() {
     for (int64_t l = count; l < 16; l++) {

@@ -28,6 +28,25 @@ BN_INLINE Vec<Element<S>> masked(Vec<Element<S>> dy, Vec<Element<S>> y, Vec<Elem
   return g;
 }
 
+// Adds the sums of a block's chunks to those of their segments.
+template <class E>
+static void add_to_segments(const Block<E>& block, Vec<double> sums, double* of_segments) {
+  if (block.is_of_neighbours()) {
+    const int64_t i = block.at[0];
+    for_lanes(block.count, [&](int64_t, auto count) BN_ALWAYS {
+      if (block.before[0] > 0) sums = load(of_segments + i, count, splat(0.0)) + sums;
+      store(of_segments + i, count, sums);
+    });
+    return;
+  }
+  double of_chunk[16];
+  store(of_chunk, sums);
+  for (int64_t l = 0; l < block.count; l++) {
+    double& to = of_segments[block.at[l]];
+    to = block.before[l] == 0 ? of_chunk[l] : to + of_chunk[l];
+  }
+}
+
 template <class S, int act>
 void sums_ncs(const Gradient& a, const Chunks& chunks, double* g, double* dot) {
   using E = Element<S>;
@@ -48,15 +67,8 @@ void sums_ncs(const Gradient& a, const Chunks& chunks, double* g, double* dot) {
   };
   auto done = [&](Block<E>& block) {
     Sums<E> sums = block.sums();
-    double g_q[16], dot_q[16];
-    store(g_q, widen(sums.a));
-    store(dot_q, widen(sums.b));
-    for (int64_t l = 0; l < block.count; l++) {
-      int64_t i = block.at[l];
-      bool first = block.before[l] == 0;
-      g[i] = first ? g_q[l] : g[i] + g_q[l];
-      dot[i] = first ? dot_q[l] : dot[i] + dot_q[l];
-    }
+    add_to_segments(block, widen(sums.a), g);
+    add_to_segments(block, widen(sums.b), dot);
   };
   Data arrays[inputs] = {a.dy, a.x};
   if constexpr (of_y(act)) arrays[inputs - 1] = a.y;
