@@ -74,6 +74,48 @@ static void mend(int64_t count, Sums<E> sums, N n, First first, Value value, dou
   }
 }
 
+// Merges the moments of a block's chunks into those of their segments.
+template <class E>
+static void merge_into_segments(const Block<E>& block, Vec<double> mean_v, Vec<double> m2_v,
+                                double* mean, double* m2) {
+  if (block.is_of_neighbours()) {
+    const int64_t i = block.at[0];
+    for_lanes(block.count, [&](int64_t, auto count) BN_ALWAYS {
+      if (block.before[0] > 0) {
+        Vec<double> mean_i = load(mean + i, count, splat(0.0));
+        Vec<double> m2_i = load(m2 + i, count, splat(0.0));
+        merge(block.before[0], &mean_i, &m2_i, block.n[0], mean_v, m2_v);
+        mean_v = mean_i;
+        m2_v = m2_i;
+      }
+      store(mean + i, count, mean_v);
+      store(m2 + i, count, m2_v);
+    });
+    return;
+  }
+  double mean_q[16], m2_q[16];
+  store(mean_q, mean_v);
+  store(m2_q, m2_v);
+  // Those of a segment in registers, so that nothing waits for what it has just stored.
+  double mean_i = 0, m2_i = 0;
+  for (int64_t l = 0, last = -1; l < block.count; l++) {
+    const int64_t i = block.at[l];
+    if (block.before[l] == 0) {
+      mean_i = mean_q[l];
+      m2_i = m2_q[l];
+    } else {
+      if (i != last) {
+        mean_i = mean[i];
+        m2_i = m2[i];
+      }
+      merge(block.before[l], &mean_i, &m2_i, block.n[l], mean_q[l], m2_q[l]);
+    }
+    mean[i] = mean_i;
+    m2[i] = m2_i;
+    last = i;
+  }
+}
+
 template <class S>
 void moments_ncs(const Extent& e, Data x, const Chunks& chunks, double* mean, double* m2) {
   using E = Element<S>;
@@ -96,10 +138,10 @@ void moments_ncs(const Extent& e, Data x, const Chunks& chunks, double* mean, do
     Vec<double> mean_v, m2_v;
     chunk_moments(widen(load(shift)), widen(load(first)), widen(sums.a), widen(sums.b),
                   splat(1.0) / load(block.n, block.count, splat(1.0)), &mean_v, &m2_v);
-    double mean_q[16], m2_q[16];
-    store(mean_q, mean_v);
-    store(m2_q, m2_v);
     if (!all_in_range(block.count, sums.b)) {
+      double mean_q[16], m2_q[16];
+      store(mean_q, mean_v);
+      store(m2_q, m2_v);
       auto value = [&](int64_t l, int64_t r) {
         int64_t at = block.q[l] * kChunk + r, sample = at / e.s, i = at % e.s;
         return value_at((const S*)x.p + sample * x.pitch + block.c[l] * e.s + i);
@@ -107,16 +149,10 @@ void moments_ncs(const Extent& e, Data x, const Chunks& chunks, double* mean, do
       mend(
           block.count, sums, [&](int64_t l) { return (int64_t)block.n[l]; },
           [&](int64_t l) { return first[l]; }, value, mean_q, m2_q);
+      mean_v = load(mean_q);
+      m2_v = load(m2_q);
     }
-    for (int64_t l = 0; l < block.count; l++) {
-      int64_t i = block.at[l];
-      if (block.before[l] == 0) {
-        mean[i] = mean_q[l];
-        m2[i] = m2_q[l];
-      } else {
-        merge(block.before[l], mean + i, m2 + i, block.n[l], mean_q[l], m2_q[l]);
-      }
-    }
+    merge_into_segments(block, mean_v, m2_v, mean, m2);
   };
   for_chunks<S, 1>(e, {x}, chunks, sum, done);
 }
