@@ -1,5 +1,5 @@
-// 1 / sqrt(runningVar + eps) of every instruction set against std::sqrt and a division, both
-// correctly rounded.
+// 1 / sqrt(var + eps) of every instruction set against std::sqrt and a division, both correctly
+// rounded: of running variances, and of a batch's.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -78,6 +78,77 @@ TEST(InvStd, OfOddValuesAmongOrdinaryOnes) {
       for (uint32_t i = 0; i < kChannels; i++) var[i] = 0.5f + 0.01f * (float)i;
       var[at] = odd;
       expect_rounded(var);
+    }
+  }
+}
+
+// What training makes of variances, given as sums of squares of one value. Their root and quotient
+// are doubles.
+void expect_narrowed(const std::vector<double>& var) {
+  const size_t n = var.size();
+  std::vector<float> first(n), expected(n), got(n), others(4 * n);
+  std::vector<double> mean(n);
+  for (size_t i = 0; i < n; i++) expected[i] = (float)(1 / std::sqrt(var[i]));
+  bn::FinishTraining f = {};
+  f.eps = -0.0;  // Changes no value, not even -0.
+  f.count = 1;
+  f.mean = others.data();
+  f.mean_low = others.data() + n;
+  f.scale = others.data() + 2 * n;
+  f.bias_copy = others.data() + 3 * n;
+  f.inv_std = got.data();
+  for (int isa : isas()) {
+    bn::kernels_for(isa, bn_f32)
+        ->finish_training(f, first.data(), 1, 0, (int64_t)n, mean.data(), var.data());
+    for (size_t i = 0; i < n; i++) {
+      bool same = std::isnan(expected[i]) ? std::isnan(got[i]) : expected[i] == got[i];
+      if (same) continue;
+      ADD_FAILURE() << std::hexfloat << "isa " << isa << ": 1 / sqrt(" << var[i] << ") is "
+                    << expected[i] << ", not " << got[i];
+      break;
+    }
+  }
+}
+
+// Variances whose inverse root is as near to the middle of two floats as a double can be, and the
+// doubles around them: some are rounded up, some down, some are ties.
+TEST(InvStd, OfABatchNearTheMiddleOfTwoFloats) {
+  constexpr int kNear = 24;
+  for (int exponent : {-100, -1, 0, 37, 110}) {
+    uint32_t mantissa = 1;
+    std::vector<double> var;
+    for (int i = 0; i < 20000; i++) {
+      mantissa = mantissa * 1664525 + 1013904223;  // Knuth's numerical recipe
+      float below = std::ldexp(from_bits(0x3f800000 | mantissa >> 9), exponent);
+      double middle = ((double)below + (double)std::nextafter(below, INFINITY)) / 2;
+      double x = 1 / (middle * middle);
+      for (int k = 0; k < kNear / 2; k++) x = std::nextafter(x, 0);
+      for (int k = 0; k < kNear; k++) {
+        var.push_back(x);
+        x = std::nextafter(x, INFINITY);
+      }
+    }
+    expect_narrowed(var);
+  }
+}
+
+TEST(InvStd, OfABatchOfEveryExponent) {
+  std::vector<double> var;
+  for (int exponent = -1074; exponent < 1024; exponent++) {
+    for (double x : {1.0, 1.1, 1.5, 1.999999}) var.push_back(std::ldexp(x, exponent));
+  }
+  expect_narrowed(var);
+  // Alone among ordinary ones.
+  using Limits = std::numeric_limits<double>;
+  for (double odd : {0.0, -0.0, -1.0, Limits::denorm_min(), Limits::min(), Limits::max(),
+                     Limits::infinity(), Limits::quiet_NaN(), 0x1p-250, 0x1p250}) {
+    for (double x : {std::nextafter(odd, 0), odd, std::nextafter(odd, INFINITY)}) {
+      std::vector<double> among(kChannels, 0.5);
+      for (uint32_t at = 0; at < kChannels; at += 5) {
+        among[at] = x;
+        expect_narrowed(among);
+        among[at] = 0.5;
+      }
     }
   }
 }
