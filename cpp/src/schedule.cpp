@@ -118,6 +118,12 @@ int Plan::workers() const {
   // Sums of channels last, their merge and the pass after it: each wakes the threads.
   int64_t wakes = channels_last && sums ? 3 : 1;
   int64_t each = kWorthAThread * wakes, all = bytes() * arrays;
+  // Channels last every worker reads what the caller has made ready for all channels out of its
+  // core's cache: it is worth that for many rows, or much memory (docs/performance.md, lesson 26).
+  if (channels_last && !sums) {
+    constexpr int64_t kRowsWorthAThread = 128, kEnough = 4 * kWorthAThread;
+    each = std::max(each, std::min(kRowsWorthAThread * extent.c * element * arrays, kEnough));
+  }
   // Small calls do without a division.
   return all < 2 * each ? 1 : (int)std::min<int64_t>(all / each, threads);
 }

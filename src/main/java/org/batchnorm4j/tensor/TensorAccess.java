@@ -4,9 +4,9 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * The memory of a tensor, for the code that computes on it: of this library, of tests and of
- * benchmarks. Not for applications, which have all they need in {@link Tensor}: nothing here is
- * checked. Memory that is used without {@link #acquire}, or after {@link #release}, may be gone,
- * which ends the JVM.
+ * benchmarks. Not for applications, which have all they need in {@link Tensor}: memory that is used
+ * without {@link #acquire}, or after {@link #release}, may be gone, which ends the JVM, and no
+ * method looks whether it is.
  */
 public final class TensorAccess {
   private TensorAccess() {}
