@@ -31,20 +31,26 @@ void inv_std(int isa, const std::vector<float>& var, std::vector<float>& out) {
   bn::kernels_for(isa, bn_f32)->prepare_inference(f, 0, (int64_t)var.size());
 }
 
+template <class E>
+void expect_same(int isa, const std::vector<E>& var, const std::vector<float>& expected,
+                 const std::vector<float>& got) {
+  for (size_t i = 0; i < var.size(); i++) {
+    bool same =
+        std::isnan(expected[i]) ? std::isnan(got[i]) : 0 == std::memcmp(&got[i], &expected[i], 4);
+    if (same) continue;
+    ADD_FAILURE() << std::hexfloat << "isa " << isa << ": 1 / sqrt(" << var[i] << ") is "
+                  << expected[i] << ", not " << got[i];
+    break;
+  }
+}
+
 void expect_rounded(const std::vector<float>& var) {
   std::vector<float> expected(var.size()), got;
   for (size_t i = 0; i < var.size(); i++) expected[i] = 1 / std::sqrt(var[i]);
   for (int isa : isas()) {
     inv_std(isa, var, got);
     if (0 == std::memcmp(got.data(), expected.data(), 4 * var.size())) continue;
-    for (size_t i = 0; i < var.size(); i++) {
-      bool same =
-          std::isnan(expected[i]) ? std::isnan(got[i]) : 0 == std::memcmp(&got[i], &expected[i], 4);
-      if (same) continue;
-      ADD_FAILURE() << std::hexfloat << "isa " << isa << ": 1 / sqrt(" << var[i] << ") is "
-                    << expected[i] << ", not " << got[i];
-      break;
-    }
+    expect_same(isa, var, expected, got);
   }
 }
 
@@ -100,13 +106,7 @@ void expect_narrowed(const std::vector<double>& var) {
   for (int isa : isas()) {
     bn::kernels_for(isa, bn_f32)
         ->finish_training(f, first.data(), 1, 0, (int64_t)n, mean.data(), var.data());
-    for (size_t i = 0; i < n; i++) {
-      bool same = std::isnan(expected[i]) ? std::isnan(got[i]) : expected[i] == got[i];
-      if (same) continue;
-      ADD_FAILURE() << std::hexfloat << "isa " << isa << ": 1 / sqrt(" << var[i] << ") is "
-                    << expected[i] << ", not " << got[i];
-      break;
-    }
+    expect_same(isa, var, expected, got);
   }
 }
 
